@@ -58,13 +58,16 @@ type Error struct {
 	Message string
 	// Status is the HTTP status of the answer, or 0 if there was none.
 	Status int
-	// Hint says how to mend it; empty if there is nothing to say.
-	Hint string
+	// Remedy says how to mend it; empty if there is nothing to say.
+	Remedy string
 	// Err is the cause, for errors.Is and errors.As. It may be nil.
 	Err error
 }
 
-// Error returns "read secret ID: CODE: MESSAGE" in one line, without the hint.
+// Hint returns Remedy, for the line that the command line prints below an error.
+func (e *Error) Hint() string { return e.Remedy }
+
+// Error returns "read secret ID: CODE: MESSAGE" in one line, without the remedy.
 func (e *Error) Error() string {
 	var b strings.Builder
 	if e.ID != "" {

@@ -1,0 +1,361 @@
+// Package agent is the heart of secretsd: it decides when secrets are read,
+// renders and publishes what they changed, and has the targets told.
+//
+//	refresh ──Put──▶ store ──Changed──▶ apply ──▶ files, endpoint, notify
+//
+// One goroutine applies, from one snapshot a pass, so that everything rendered
+// together comes from the same generation. Nothing flows backwards.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"secretsd/agent/config"
+	"secretsd/agent/notify"
+	"secretsd/agent/secret"
+	"secretsd/agent/store"
+	"secretsd/sinks/endpoint"
+)
+
+// shutdownGrace is how long requests under way may take after the agent was
+// told to end.
+const shutdownGrace = 5 * time.Second
+
+// Agent is one running configuration. Make it with [New], and call
+// [Agent.Run] once.
+type Agent struct {
+	opts  Options
+	log   *slog.Logger
+	clock func() time.Duration
+
+	store    *store.Store
+	refresh  *refresher
+	notifier *notify.Notifier
+	state    *stateDir
+	apply    *applier
+	others   *others
+	reloads  chan reload
+
+	// What follows belongs to the applying goroutine once Run has begun.
+	build     *build
+	listeners listeners
+	view      *endpoint.View
+	ready     bool
+	// expiredSaid are the secrets of which the log says that they are too old.
+	expiredSaid map[string]bool
+
+	// reloading lets one Reload at a time look at build.
+	reloading sync.Mutex
+	// pending is what the pass under way owes if it is cut off.
+	pending atomic.Pointer[[]notify.Debt]
+	health  health
+	served  generations
+	// resolve is what the endpoint's ids mean in the generation being served.
+	resolve atomic.Pointer[resolver]
+}
+
+// reload is a new build on its way to the applying goroutine.
+type reload struct {
+	next *build
+	done chan error
+}
+
+// New builds an agent for cfg, which has passed [LoadConfig]. It takes the lock
+// of the state directory, makes a missing token file and binds the listeners;
+// it reads no secret and writes no file yet. The caller calls Run, or Close.
+func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Ready == nil {
+		opts.Ready = func(Counts) {}
+	}
+	b, err := newBuild(ctx, cfg, opts, nil)
+	if err != nil {
+		return nil, &ConfigError{err}
+	}
+	a := &Agent{opts: opts, log: opts.Logger, clock: bootClock, reloads: make(chan reload), expiredSaid: map[string]bool{}}
+	a.others = newOthers(a.clock)
+	if a.state, err = openState(cfg.StateDir); err != nil {
+		return nil, err
+	}
+	if err := b.open(); err != nil {
+		a.state.close()
+		return nil, &ConfigError{err}
+	}
+	if err := a.listeners.prepare(ctx, a, b); err != nil {
+		b.close()
+		a.state.close()
+		return nil, err
+	}
+	a.start(b)
+	return a, nil
+}
+
+// start wires the parts together. Nothing runs yet.
+func (a *Agent) start(b *build) {
+	a.build = b
+	a.store = store.New(nil)
+	a.pending.Store(&[]notify.Debt{})
+	a.refresh = newRefresher(a.store, b.source, b.secrets, a.clock, a.log)
+	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: func(string, notify.Outcome) { a.saveDebts() }})
+	a.apply = newApplier(a.log, a.clock)
+	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.serve
+	a.apply.configure(b.plan)
+	a.sweep(b)
+	a.listeners.commit()
+}
+
+// Close gives back what New took, for an agent that is not run.
+func (a *Agent) Close() {
+	a.listeners.shutdown(context.Background())
+	a.build.close()
+	a.state.close()
+}
+
+// Run serves, refreshes and applies until ctx is done, then drains: reads are
+// cut off, a pass and notifications under way are finished, requests under way
+// get some seconds. Files stay as they are. It returns nil after a drain, and
+// an error only if a listener breaks.
+func (a *Agent) Run(ctx context.Context) error {
+	defer a.state.close()
+	a.restoreDebts()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { a.refresh.run(ctx); return nil })
+	g.Go(func() error { return a.notifier.Run(ctx) })
+	a.listeners.serve(ctx, g)
+	g.Go(func() error {
+		a.loop(ctx, g)
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+		defer cancel()
+		a.listeners.shutdown(drain)
+		a.build.close()
+		return nil
+	})
+	return g.Wait()
+}
+
+// loop is the applying goroutine. It is level-triggered: however often
+// something changed, a pass looks at the latest snapshot.
+func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
+	heal := time.NewTicker(a.build.cfg.HealInterval.Std())
+	defer heal.Stop()
+	for {
+		retry := a.retryTimer()
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.store.Changed():
+			a.pass(ctx, false)
+		case <-heal.C:
+			a.pass(ctx, true)
+		case <-retry:
+			a.pass(ctx, false)
+		case r := <-a.reloads:
+			err := a.activate(ctx, g, r.next)
+			if err == nil {
+				heal.Reset(a.build.cfg.HealInterval.Std())
+				a.pass(ctx, false)
+			}
+			r.done <- err
+		}
+	}
+}
+
+// retryTimer fires when a degraded output is to be tried again, or when a value
+// becomes too old to be served; it is nil if neither is ahead.
+func (a *Agent) retryTimer() <-chan time.Time {
+	next, ok := a.apply.nextTry()
+	maxStale := a.build.cfg.Refresh.MaxStale.Std()
+	for _, e := range a.store.Snapshot().Entries() {
+		if at := e.Confirmed + maxStale; e.Version != nil && e.Err != nil && at > a.clock() && (!ok || at < next) {
+			next, ok = at, true
+		}
+	}
+	if !ok {
+		return nil
+	}
+	return time.After(max(next-a.clock(), 0) + time.Millisecond)
+}
+
+func (a *Agent) pass(ctx context.Context, heal bool) {
+	a.health.begin(a.clock())
+	defer a.health.end()
+	snap := a.store.Snapshot()
+	a.apply.pass(ctx, snap, heal)
+	a.assess(snap)
+}
+
+// Reload replaces the running configuration by cfg, which has passed
+// [LoadConfig]. Everything that can fail is done first; with an error nothing
+// has changed. It returns when the new configuration has been applied, as far
+// as its secrets are known by then.
+func (a *Agent) Reload(ctx context.Context, cfg *config.Config) error {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	next, err := newBuild(ctx, cfg, a.opts, a.build)
+	if err != nil {
+		return &ConfigError{err}
+	}
+	r := reload{next: next, done: make(chan error, 1)}
+	select {
+	case a.reloads <- r:
+	case <-ctx.Done():
+		return fmt.Errorf("reload: %w", context.Cause(ctx))
+	}
+	return <-r.done
+}
+
+// activate puts next in place of what runs.
+func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) error {
+	if err := next.open(); err != nil {
+		next.close()
+		return &ConfigError{err}
+	}
+	if err := a.listeners.prepare(ctx, a, next); err != nil {
+		next.close()
+		return err
+	}
+	prev := a.build
+	a.build = next
+	if prev.cfg.StateDir != next.cfg.StateDir {
+		a.log.Warn("state_dir changes at the next start, keeping it", "state_dir", prev.cfg.StateDir)
+	}
+	a.apply.configure(next.plan)
+	a.refresh.configure(next.source, next.secrets)
+	a.notifier.Reconfigure(next.targets)
+	a.others.forget()
+	a.sweep(next)
+	prev.close()
+	a.listeners.commit()
+	a.listeners.serve(ctx, g)
+	return nil
+}
+
+// sweep clears what a crash left beside our files.
+func (a *Agent) sweep(b *build) {
+	for _, o := range b.outputs {
+		n, err := o.file.Sweep()
+		if err != nil {
+			a.log.Warn("cannot clear leftovers beside file", "path", o.path, "error", err)
+		} else if n > 0 {
+			a.log.Info("cleared what a crash had left beside file", "path", o.path, "leftovers", n)
+		}
+	}
+}
+
+// owe writes down what the pass under way is about to owe, beside what the
+// notifier owes already. A pass that is over owes nothing of its own.
+func (a *Agent) owe(pending []notify.Debt) {
+	a.pending.Store(&pending)
+	a.saveDebts()
+}
+
+func (a *Agent) saveDebts() {
+	err := a.state.save(func() state {
+		return state{Debts: append(a.notifier.Owed(), *a.pending.Load()...)}
+	})
+	if err != nil {
+		a.log.Warn("cannot write down what is owed; a crash now would lose it", "error", err, "hint", hintOf(err))
+	}
+}
+
+// restoreDebts takes over what the last agent owed.
+func (a *Agent) restoreDebts() {
+	st, err := a.state.load()
+	if err != nil {
+		a.log.Error("cannot read what the last agent owed; targets may have to be told by hand", "error", err)
+		return
+	}
+	for _, d := range st.Debts {
+		a.log.Info("owed since before the start", "target", d.Target, "paths", d.Paths)
+		a.notifier.Notify(d.Target, d.Change)
+	}
+}
+
+// assess decides whether everything is in place, says so once, and keeps what
+// /readyz answers: once ready, an agent stays so until a value is too old.
+func (a *Agent) assess(snap *store.Snapshot) {
+	if !a.ready {
+		counts, waits := a.inPlace(snap)
+		if waits != nil {
+			a.health.assess(waits)
+			return
+		}
+		a.ready = true
+		a.log.Info("ready", "secrets", counts.Secrets, "files", counts.Files, "skipped", counts.Skipped,
+			"targets", counts.Targets, "endpoint", counts.Endpoint)
+		a.opts.Ready(counts)
+	}
+	var stale error
+	for _, s := range a.build.secrets {
+		e, _ := snap.Get(s.name)
+		expired := e.Version != nil && a.expired(e)
+		if expired {
+			stale = errors.Join(stale, fmt.Errorf("secret %s could not be confirmed for longer than max_stale", s.name))
+		}
+		if expired != a.expiredSaid[s.name] {
+			a.sayExpired(s.name, expired, e.Err)
+		}
+	}
+	a.health.assess(stale)
+}
+
+func (a *Agent) sayExpired(name string, expired bool, err error) {
+	if !expired {
+		delete(a.expiredSaid, name)
+		a.log.Info("secret is confirmed again, serving it", "secret", name)
+		return
+	}
+	a.expiredSaid[name] = true
+	a.log.Error("secret was not confirmed for longer than max_stale: the endpoint stops serving it, files stay", "secret", name, "error", err)
+}
+
+// inPlace counts what is in place, and returns what the agent waits for.
+func (a *Agent) inPlace(snap *store.Snapshot) (counts Counts, waits error) {
+	counts = Counts{Secrets: snap.Len(), Targets: len(a.build.targets), Endpoint: a.listeners.endpointAddr()}
+	for _, s := range a.build.secrets {
+		e, _ := snap.Get(s.name)
+		absent := !s.required && e.Err != nil && secret.KindOf(e.Err) == secret.NotFound
+		if e.Version == nil && !absent {
+			waits = errors.Join(waits, fmt.Errorf("secret %s was not read yet", s.name))
+		}
+	}
+	for _, o := range a.build.outputs {
+		switch {
+		case o.skipped:
+			counts.Skipped++
+		case o.inPlace:
+			counts.Files++
+		default:
+			waits = errors.Join(waits, fmt.Errorf("file %s is not in place", o.path))
+		}
+	}
+	return counts, waits
+}
+
+// expired reports whether a value is too old to be served.
+func (a *Agent) expired(e store.Entry) bool {
+	return a.clock()-e.Confirmed > a.build.cfg.Refresh.MaxStale.Std()
+}
+
+// Addrs are the addresses that an agent has bound; each is empty if there is
+// none.
+type Addrs struct{ Endpoint, Telemetry, Local string }
+
+// Addrs returns the addresses bound. It is called before Run.
+func (a *Agent) Addrs() Addrs {
+	return Addrs{
+		Endpoint:  a.listeners.bound(endpointListener),
+		Telemetry: a.listeners.bound(telemetryListener),
+		Local:     a.listeners.bound(localListener),
+	}
+}

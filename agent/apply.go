@@ -1,0 +1,326 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"secretsd/agent/notify"
+	"secretsd/agent/secret"
+	"secretsd/agent/store"
+	"secretsd/sinks/files"
+	"secretsd/templates"
+)
+
+// applier is the only code that changes the world: it renders, publishes and
+// has targets told. It belongs to one goroutine.
+type applier struct {
+	log   *slog.Logger
+	clock func() time.Duration
+	// tell hands one change to a target's queue.
+	tell func(target string, c notify.Change)
+	// owe writes down what the pass is about to owe, before its first rename.
+	owe func(debts []notify.Debt)
+	// serve hands the generation to the endpoint.
+	serve func(snap *store.Snapshot)
+
+	outputs  []*output
+	optional map[string]bool
+	// index leads from a secret to the outputs that depend on it.
+	index map[string]map[*output]bool
+	// applied is the version of each secret that the last pass worked with.
+	applied map[string]*secret.Version
+	// executions counts template executions.
+	executions int
+}
+
+func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
+	return &applier{
+		log: log, clock: clock,
+		tell:  func(string, notify.Change) {},
+		owe:   func([]notify.Debt) {},
+		serve: func(*store.Snapshot) {},
+	}
+}
+
+// configure replaces the outputs. All of them are looked at in the next pass.
+func (a *applier) configure(p *plan) {
+	inPlace := map[string]bool{}
+	for _, o := range a.outputs {
+		inPlace[o.path] = o.inPlace
+	}
+	a.outputs = p.outputs
+	a.optional = map[string]bool{}
+	for _, s := range p.secrets {
+		a.optional[s.name] = !s.required
+	}
+	a.index = map[string]map[*output]bool{}
+	a.applied = map[string]*secret.Version{}
+	for _, o := range a.outputs {
+		o.inPlace = inPlace[o.path]
+		o.dirty = true
+		a.depend(o, nil)
+	}
+}
+
+// depend brings the index from the dependencies o had to those it has.
+func (a *applier) depend(o *output, had []string) {
+	if slices.Equal(had, o.deps) {
+		return
+	}
+	for _, name := range had {
+		delete(a.index[name], o)
+	}
+	for _, name := range o.deps {
+		if a.index[name] == nil {
+			a.index[name] = map[*output]bool{}
+		}
+		a.index[name][o] = true
+	}
+}
+
+// candidate is content that differs from what a file holds.
+type candidate struct {
+	output   *output
+	content  []byte
+	versions versions
+	change   files.Change
+	reason   notify.Reason
+	absent   bool // there was no file before
+}
+
+// pass brings everything in line with snap: it renders, in memory, what a
+// change concerns, then publishes, then has targets told. With heal it also
+// compares every other file with what was published last.
+func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
+	render := templates.NewPass(lookup(snap))
+	var todo []candidate
+	concerned := a.concerned(snap)
+	for _, o := range a.outputs {
+		if ctx.Err() != nil {
+			return
+		}
+		c, ok := candidate{}, false
+		if concerned[o] {
+			c, ok = a.prepare(render, o, snap)
+		} else if heal && o.good != nil && o.healable(a.clock()) {
+			c, ok = a.compare(render, o, snap)
+		}
+		if ok {
+			todo = append(todo, c)
+		}
+	}
+	owed := a.debts(todo)
+	if len(owed) > 0 {
+		a.owe(owed)
+	}
+	var done []candidate
+	for _, c := range todo {
+		if a.publish(c) {
+			done = append(done, c)
+		}
+	}
+	a.serve(snap)
+	for _, d := range a.debts(done) {
+		d.At = time.Now()
+		a.tell(d.Target, d.Change)
+	}
+	if len(owed) > 0 {
+		a.owe(nil) // what could not be published is not owed
+	}
+}
+
+// concerned returns the outputs that a changed secret, a new configuration or
+// an earlier failure concerns, and remembers the versions of snap.
+func (a *applier) concerned(snap *store.Snapshot) map[*output]bool {
+	now := a.clock()
+	hit := map[*output]bool{}
+	for name, e := range snap.Entries() {
+		had, known := a.applied[name]
+		if known && had == e.Version {
+			continue
+		}
+		a.applied[name] = e.Version
+		if known && had != nil && e.Version != nil && had.VersionID == e.Version.VersionID && had.SameContent(e.Version) {
+			continue // only its staging labels moved
+		}
+		maps.Copy(hit, a.index[name])
+	}
+	for _, o := range a.outputs {
+		if (o.dirty && o.retryAt <= now) || o.waiting != "" {
+			hit[o] = true
+		}
+	}
+	return hit
+}
+
+// prepare renders o and compares the outcome with what is there. It returns
+// false if there is nothing to publish.
+func (a *applier) prepare(render *templates.Pass, o *output, snap *store.Snapshot) (candidate, bool) {
+	if name, skip := o.missing(snap, a.optional); name != "" {
+		o.waiting, o.skipped = name, skip
+		return candidate{}, false
+	}
+	o.waiting, o.skipped, o.dirty = "", false, true
+	had := o.deps
+	a.executions++
+	res, err := render.Render(o.tmpl)
+	if len(res.Used) > 0 || err == nil {
+		o.deps = res.Used
+	}
+	a.depend(o, had)
+	if err != nil {
+		a.degrade(o, err, "cannot render file, keeping it as it is")
+		o.dirty = false // the same secrets would render the same error
+		if errors.Is(err, errNotRead) && len(res.Used) > 0 {
+			o.waiting = res.Used[len(res.Used)-1]
+		}
+		return candidate{}, false
+	}
+	reason := notify.ReasonStart
+	if o.inPlace {
+		reason = notify.ReasonChange
+	}
+	return a.inspect(candidate{output: o, content: res.Content, versions: used(snap, res.Used), reason: reason})
+}
+
+// compare renders what o published last once more, from the same versions, and
+// compares it with what is there: a version that cannot be rendered or is held
+// must not keep the last good file from being put right.
+func (a *applier) compare(render *templates.Pass, o *output, snap *store.Snapshot) (candidate, bool) {
+	if !o.good.current(snap) {
+		render = templates.NewPass(o.good.lookup)
+	}
+	a.executions++
+	res, err := render.Render(o.tmpl)
+	if err != nil {
+		return candidate{}, false // its own pass has said why
+	}
+	return a.inspect(candidate{output: o, content: res.Content, versions: o.good, reason: notify.ReasonHeal})
+}
+
+func (a *applier) inspect(c candidate) (candidate, bool) {
+	o := c.output
+	change, err := o.file.Inspect(c.content)
+	if err != nil {
+		a.degrade(o, err, "cannot compare file, keeping it as it is")
+		return candidate{}, false
+	}
+	if change == files.None {
+		if c.reason != notify.ReasonHeal {
+			a.settle(o, c.versions)
+		}
+		return candidate{}, false
+	}
+	c.change = change
+	_, err = os.Lstat(o.path)
+	c.absent = errors.Is(err, fs.ErrNotExist)
+	return c, true
+}
+
+// publish puts one candidate in place. It returns whether content changed.
+func (a *applier) publish(c candidate) bool {
+	o := c.output
+	change, err := o.file.Publish(c.content)
+	if err != nil {
+		a.degrade(o, err, "cannot publish file, keeping it as it is")
+		return false
+	}
+	o.written = true
+	switch {
+	case c.reason == notify.ReasonHeal:
+		a.repaired(o, change)
+	case change == files.Content:
+		a.log.Info("published file", "path", o.path)
+		a.settle(o, c.versions)
+	default:
+		a.log.Info("put mode and owner of file right", "path", o.path)
+		a.settle(o, c.versions)
+	}
+	return change == files.Content
+}
+
+func (a *applier) repaired(o *output, change files.Change) {
+	o.repairs = append(o.repairs, a.clock())
+	a.log.Warn("repaired a file that somebody else had changed", "path", o.path, "repaired", change.String())
+	if !o.healable(a.clock()) {
+		a.log.Error("file is changed by somebody else again and again, leaving it alone for a while",
+			"path", o.path, "repairs", maxRepairs, "window", repairWindow.String())
+	}
+}
+
+// debts returns what is owed to each target for the candidates whose content
+// changes, one debt for each target.
+func (a *applier) debts(todo []candidate) []notify.Debt {
+	byTarget := map[string]*notify.Debt{}
+	var order []string
+	for _, c := range todo {
+		if c.change != files.Content {
+			continue
+		}
+		for _, name := range c.output.notify {
+			d := byTarget[name]
+			if d == nil {
+				d = &notify.Debt{Target: name, Change: notify.Change{Reason: c.reason, First: true}}
+				byTarget[name] = d
+				order = append(order, name)
+			}
+			d.Paths = append(d.Paths, c.output.path)
+			d.Reason = max(d.Reason, c.reason)
+			d.First = d.First && c.absent && c.reason != notify.ReasonHeal
+			for _, v := range c.versions.named() {
+				if !slices.Contains(d.Secrets, v) {
+					d.Secrets = append(d.Secrets, v)
+				}
+			}
+		}
+	}
+	debts := make([]notify.Debt, len(order))
+	for i, name := range order {
+		debts[i] = *byTarget[name]
+	}
+	return debts
+}
+
+// degrade notes and says why o stays as it is; the same reason only once.
+func (a *applier) degrade(o *output, err error, msg string) {
+	known := o.err != nil && o.err.Error() == err.Error()
+	o.failed(err, a.clock())
+	o.dirty = true
+	if known {
+		return
+	}
+	args := []any{"path", o.path, "error", err}
+	if hint := hintOf(err); hint != "" {
+		args = append(args, "hint", hint)
+	}
+	a.log.Error(msg, args...)
+}
+
+// settle notes that o's file is what it should be, and of which versions.
+func (a *applier) settle(o *output, good versions) {
+	if o.err != nil {
+		a.log.Info("file is right again", "path", o.path)
+	}
+	o.inPlace, o.good = true, good
+	o.dirty, o.skipped, o.waiting = false, false, ""
+	o.err, o.failures, o.retryAt = nil, 0, 0
+}
+
+// nextTry returns when the next degraded output is to be tried again, or false
+// if none waits for a time.
+func (a *applier) nextTry() (time.Duration, bool) {
+	var next time.Duration
+	found := false
+	for _, o := range a.outputs {
+		if o.dirty && o.retryAt > 0 && (!found || o.retryAt < next) {
+			next, found = o.retryAt, true
+		}
+	}
+	return next, found
+}

@@ -1,0 +1,184 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"secretsd/agent/config"
+	"secretsd/agent/source"
+	"secretsd/agent/source/local"
+	"secretsd/sinks/endpoint"
+)
+
+// Options are what an agent needs beside its configuration.
+type Options struct {
+	// Logger takes what the agent has to say; nil discards it.
+	Logger *slog.Logger
+	// Version is secretsd's own version, for the user agent AWS records.
+	Version string
+	// Local, when set, is read in place of the configured source.
+	Local *local.Service
+	// Ready is called once, when everything is in place. It must not block.
+	Ready func(Counts)
+}
+
+// Counts say how much is in place.
+type Counts struct {
+	Secrets, Files, Targets int
+	// Skipped are the files that wait for a secret which may be absent.
+	Skipped int
+	// Endpoint is the address bound, or empty if there is none.
+	Endpoint string
+}
+
+// ConfigError is everything wrong with a configuration that can be told
+// without the network and without writing anything.
+type ConfigError struct{ err error }
+
+// Error returns all faults, one on a line.
+func (e *ConfigError) Error() string { return e.err.Error() }
+
+// Unwrap returns the faults, joined.
+func (e *ConfigError) Unwrap() error { return e.err }
+
+// LoadConfig reads the configuration file at path and checks everything in it
+// and in the templates that can be checked without the network. Nothing is
+// written. Faults of the file are a [ConfigError] that holds them all.
+func LoadConfig(ctx context.Context, path string, opts Options) (*config.Config, error) {
+	cfg, err := config.Load(path)
+	if cfg == nil {
+		return nil, &ConfigError{err}
+	}
+	return cfg, check(ctx, cfg, err, opts)
+}
+
+// CheckConfig is [LoadConfig] for a configuration in memory; parseErr is what
+// config.Parse returned with it.
+func CheckConfig(ctx context.Context, cfg *config.Config, parseErr error, opts Options) error {
+	return check(ctx, cfg, parseErr, opts)
+}
+
+func check(ctx context.Context, cfg *config.Config, parseErr error, opts Options) error {
+	_, err := newBuild(ctx, cfg, opts, nil)
+	if err := errors.Join(parseErr, err); err != nil {
+		return &ConfigError{err}
+	}
+	return nil
+}
+
+// build is everything made from a configuration before it touches the world.
+type build struct {
+	*plan
+	source *source.Source
+	// service is the local Secrets Manager behind source, or nil.
+	service *local.Service
+}
+
+// newBuild makes a build. The source of prev is kept if its configuration is
+// the same, for its clients, credentials and local secrets live on.
+func newBuild(ctx context.Context, cfg *config.Config, opts Options, prev *build) (*build, error) {
+	b := &build{}
+	p, planErr := newPlan(cfg)
+	b.plan = p
+	errs := []error{planErr, checkEndpoint(cfg)}
+	if prev != nil && sameSource(&prev.cfg.Source, &cfg.Source) {
+		b.source, b.service = prev.source, prev.service
+	} else {
+		errs = append(errs, b.openSource(ctx, cfg, opts))
+	}
+	if b.source != nil {
+		errs = append(errs, b.checkRegions(cfg))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func sameSource(a, b *config.Source) bool {
+	if (a.AWS == nil) != (b.AWS == nil) || (a.Local == nil) != (b.Local == nil) {
+		return false
+	}
+	if a.AWS != nil && *a.AWS != *b.AWS {
+		return false
+	}
+	return a.Local == nil || a.Local.Path == b.Local.Path
+}
+
+func (b *build) openSource(ctx context.Context, cfg *config.Config, opts Options) error {
+	o := source.Options{Logger: opts.Logger, Version: opts.Version}
+	switch {
+	case opts.Local != nil:
+		b.service = opts.Local
+	case cfg.Source.Local != nil:
+		b.service = local.New(local.Options{Logger: opts.Logger})
+		if path := cfg.Source.Local.Path; path != "" {
+			if err := b.service.Load(path); err != nil {
+				return err
+			}
+		}
+	default:
+		aws := cfg.Source.AWS
+		o.Region, o.Endpoint, o.RoleARN, o.ExternalID = aws.Region, aws.Endpoint, aws.RoleARN, aws.ExternalID
+		o.CredentialsFile, o.FIPS = aws.CredentialsFile, aws.FIPS
+	}
+	if b.service != nil {
+		o.Region, o.Transport = "us-east-1", b.service.Transport()
+	}
+	src, err := source.New(ctx, o)
+	if err != nil {
+		return placed(cfg, fmt.Errorf("source: %w", err), &cfg.Source.AWS, &cfg.Source)
+	}
+	b.source = src
+	return nil
+}
+
+// checkRegions finds the secrets for which no Region is known, which no retry
+// would mend.
+func (b *build) checkRegions(cfg *config.Config) error {
+	var errs []error
+	for i := range cfg.Secrets {
+		s := &cfg.Secrets[i]
+		if s.ID == "" {
+			continue // the configuration's own check has said so
+		}
+		if _, err := b.source.ResolveRegion(newSchedule(s).ref); err != nil {
+			errs = append(errs, placed(cfg, err, &s.ID, s))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func endpointOptions(e *config.Endpoint, log *slog.Logger) endpoint.Options {
+	return endpoint.Options{
+		Listen: e.Listen, TokenHeaders: e.TokenHeaders, PathPrefix: e.PathPrefix,
+		AllowedHosts: e.AllowedHosts, MaxConnections: e.MaxConnections, Logger: log,
+	}
+}
+
+func tokenOptions(e *config.Endpoint) endpoint.TokenOptions {
+	return endpoint.TokenOptions{
+		File: e.TokenFile.Path, Mode: e.TokenFile.Mode.Perm(), Env: e.TokenEnv, Grace: e.TokenGrace.Std(),
+	}
+}
+
+// checkEndpoint finds what is wrong with the endpoint's options and its token
+// file, which it does not make.
+func checkEndpoint(cfg *config.Config) error {
+	e := cfg.Endpoint
+	if e == nil {
+		return nil
+	}
+	var errs []error
+	if err := endpointOptions(e, nil).Check(); err != nil {
+		errs = append(errs, placed(cfg, err, &e.Listen, &cfg.Endpoint))
+	}
+	if e.TokenFile.Path != "" {
+		if err := endpoint.CheckTokenFile(e.TokenFile.Path, e.TokenFile.Mode.Perm()); err != nil {
+			errs = append(errs, placed(cfg, err, &e.TokenFile, &cfg.Endpoint))
+		}
+	}
+	return errors.Join(errs...)
+}

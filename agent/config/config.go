@@ -1,0 +1,303 @@
+// Package config reads agent.yaml into validated plain data. The structs below
+// are the manual: each field says what it means, its default and its unit.
+//
+// Reading is strict. Unknown and repeated keys, wrong types and wrong values
+// are errors, each with its file and line, and all of them are reported at
+// once. Nothing is substituted in any field: what the file says is what counts.
+package config
+
+import (
+	"fmt"
+	"io/fs"
+	"time"
+)
+
+// Config is one agent.yaml.
+type Config struct {
+	// Source says where secrets are read. Default: AWS, with the SDK's default
+	// Region and credential chain.
+	Source Source `yaml:"source"`
+	// Refresh says how often.
+	Refresh Refresh `yaml:"refresh"`
+	// Secrets are the secrets that templates and clients may use.
+	Secrets []Secret `yaml:"secrets"`
+	// Files are the rendered outputs.
+	Files []File `yaml:"files"`
+	// Targets are told when files that name them in notify have changed.
+	Targets []Target `yaml:"targets"`
+	// Endpoint serves the secrets on localhost. Absent: nothing listens.
+	Endpoint *Endpoint `yaml:"endpoint"`
+	// Telemetry serves /healthz and /readyz. Absent: nothing listens.
+	Telemetry *Telemetry `yaml:"telemetry"`
+	// Log says what is logged to standard error.
+	Log Log `yaml:"log"`
+	// TemplateDir is where relative template paths start. Default: the
+	// directory of the configuration file. A relative one starts there too.
+	TemplateDir string `yaml:"template_dir"`
+	// HealInterval is how often files are compared with what they should be and
+	// repaired. Default: 1m.
+	HealInterval Duration `yaml:"heal_interval"`
+	// StateDir holds what must survive a crash of the agent: the notifications
+	// owed. It holds no secret value. Default: /run/secretsd.
+	StateDir string `yaml:"state_dir"`
+
+	path   string
+	lines  map[any]int
+	blocks map[any]bool
+}
+
+// Source is where secrets are read: aws or local, not both.
+type Source struct {
+	AWS   *AWS   `yaml:"aws"`
+	Local *Local `yaml:"local"`
+}
+
+// AWS is AWS Secrets Manager.
+type AWS struct {
+	// Region is the Region of secrets that name none themselves, by a region
+	// key or an ARN. Default: AWS_REGION, then the shared configuration file.
+	Region string `yaml:"region"`
+	// Endpoint is the URL of the service. Default: the SDK's, which follows
+	// AWS_ENDPOINT_URL_SECRETS_MANAGER. Plain http is refused outside loopback.
+	Endpoint string `yaml:"endpoint"`
+	// RoleARN is assumed for every read of a secret without a role_arn.
+	RoleARN string `yaml:"role_arn"`
+	// ExternalID is sent when a role is assumed.
+	ExternalID string `yaml:"external_id"`
+	// CredentialsFile is a shared credentials file used in place of
+	// ~/.aws/credentials.
+	CredentialsFile string `yaml:"credentials_file"`
+	// FIPS chooses the service's FIPS endpoint.
+	FIPS bool `yaml:"fips"`
+}
+
+// Local is a local Secrets Manager inside the agent, for development and tests.
+type Local struct {
+	// Path is the YAML file its secrets are loaded from, and followed when it
+	// changes. Default: none, it starts empty.
+	Path string `yaml:"path"`
+	// Listen is a loopback address, host:port, where the AWS CLI and SDKs can
+	// reach it. Default: none, only the agent reaches it.
+	Listen string `yaml:"listen"`
+}
+
+// Refresh is how often secrets are read.
+type Refresh struct {
+	// Interval is the time between two reads of a secret, spread by a tenth
+	// either way. Default: 5m; at least 100ms.
+	Interval Duration `yaml:"interval"`
+	// MaxStale is how long the endpoint serves a value that could not be
+	// confirmed, before it answers with the error instead. Files stay as they
+	// are whatever happens. Default: 24h.
+	MaxStale Duration `yaml:"max_stale"`
+}
+
+// Secret is one secret, at one staging label or version.
+type Secret struct {
+	// Name is what templates and clients call it. Default: the id.
+	Name string `yaml:"name"`
+	// ID is the secret's name, its ARN, or its ARN without the random suffix.
+	ID string `yaml:"id"`
+	// Stage is the staging label that is followed. Default: AWSCURRENT.
+	Stage string `yaml:"stage"`
+	// VersionID pins one version, which then never changes. Not with stage.
+	VersionID string `yaml:"version_id"`
+	// Interval overrides refresh.interval. At least 100ms.
+	Interval Duration `yaml:"interval"`
+	// RoleARN is assumed to read this secret. Default: source.aws.role_arn.
+	RoleARN string `yaml:"role_arn"`
+	// Region is where this secret is. Default: its ARN's, or the source's.
+	Region string `yaml:"region"`
+	// Required says whether the agent is ready without it. A secret that is not
+	// required may be absent: files that use it are skipped until it appears.
+	// Being denied counts as a failure all the same. Default: true.
+	Required *bool `yaml:"required"`
+}
+
+// IsRequired returns Required, or its default.
+func (s *Secret) IsRequired() bool { return s.Required == nil || *s.Required }
+
+// File is one rendered output.
+type File struct {
+	// Path is the absolute path of the file.
+	Path string `yaml:"path"`
+	// Template is the path of a text/template file. Either this or contents.
+	Template string `yaml:"template"`
+	// Contents is the template itself. Either this or template.
+	Contents string `yaml:"contents"`
+	// Mode is the file's mode, in quoted octal. Default: "0400".
+	Mode Mode `yaml:"mode"`
+	// Owner is the user, by name or number, that owns the file. Default: the
+	// agent's own.
+	Owner string `yaml:"owner"`
+	// Group is the group, by name or number. Default: the agent's own.
+	Group string `yaml:"group"`
+	// CreateDirs makes missing directories above the file, with mode 0700.
+	CreateDirs bool `yaml:"create_dirs"`
+	// AllowDisk permits a directory that is not tmpfs or ramfs. The secret is
+	// then on a disk.
+	AllowDisk bool `yaml:"allow_disk"`
+	// Delims are the template's delimiters. Default: ["{{", "}}"].
+	Delims []string `yaml:"delims"`
+	// MissingKey is what a template does with a key its secret lacks: error, or
+	// zero, which prints nothing. Default: error.
+	MissingKey string `yaml:"missing_key"`
+	// Notify names the targets told when the file has changed.
+	Notify []string `yaml:"notify"`
+}
+
+// Target is somebody who is told of changes: a process by a signal, or a
+// command that is run.
+type Target struct {
+	// Name is what files call it.
+	Name string `yaml:"name"`
+	// Signal is sent to process: a name with or without SIG, or a number.
+	// Default: HUP.
+	Signal string `yaml:"signal"`
+	// Process says which process is signalled. Either this or command.
+	Process *Process `yaml:"process"`
+	// Command is a program and its arguments, run without a shell. Its
+	// environment is PATH, HOME, LANG and SECRETSD_ variables.
+	Command []string `yaml:"command"`
+	// Timeout ends a command that runs longer. Default: 30s.
+	Timeout Duration `yaml:"timeout"`
+	// Debounce gathers the changes that follow a first one within this time
+	// into one further notification. Default: 1s.
+	Debounce Duration `yaml:"debounce"`
+	// OnFirst runs a command for the first publication of a file too.
+	OnFirst bool `yaml:"on_first"`
+}
+
+// Process finds a process.
+type Process struct {
+	// PIDFile is an absolute path to a file with a process id, read anew each
+	// time.
+	PIDFile string `yaml:"pid_file"`
+}
+
+// Endpoint is the HTTP endpoint on localhost.
+type Endpoint struct {
+	// Listen is a loopback address, host:port. Port 0 takes a free one, which
+	// is logged. Default: 127.0.0.1:2773, the port of AWS's agent.
+	Listen string `yaml:"listen"`
+	// TokenFile holds the token that clients send. It is made if it is missing.
+	TokenFile TokenFile `yaml:"token_file"`
+	// TokenEnv names environment variables; the first that is set holds the
+	// token, or file://PATH. Not with token_file.
+	TokenEnv []string `yaml:"token_env"`
+	// TokenGrace is how long the old token stays valid after the file has
+	// changed. Default: 5m.
+	TokenGrace *Duration `yaml:"token_grace"`
+	// PathPrefix is the prefix of the path style. Default: /v1/.
+	PathPrefix string `yaml:"path_prefix"`
+	// TokenHeaders are the headers a token may come in. Default:
+	// X-Aws-Parameters-Secrets-Token and X-Vault-Token.
+	TokenHeaders []string `yaml:"token_headers"`
+	// AllowedHosts are Host header values accepted beside localhost and
+	// loopback addresses.
+	AllowedHosts []string `yaml:"allowed_hosts"`
+	// MaxConnections is how many requests may be in flight. Default: 800.
+	MaxConnections int `yaml:"max_connections"`
+}
+
+// TokenFile is a path, or a mapping with these keys.
+type TokenFile struct {
+	// Path is the absolute path of the token file.
+	Path string `yaml:"path"`
+	// Mode is given to a file the agent makes: "0400" or "0440". A file that
+	// the group may read is accepted only where this says so. Default: "0400".
+	Mode Mode `yaml:"mode"`
+	// Owner is given to a file the agent makes. Default: the agent's own user.
+	Owner string `yaml:"owner"`
+	// Group is given to a file the agent makes. Default: the agent's own group.
+	Group string `yaml:"group"`
+}
+
+// Telemetry is the listener for /healthz and /readyz.
+type Telemetry struct {
+	// Listen is host:port; any address. Default: 127.0.0.1:9273.
+	Listen string `yaml:"listen"`
+}
+
+// Log is what the agent logs to standard error.
+type Log struct {
+	// Level is debug, info, warn or error. Default: info.
+	Level string `yaml:"level"`
+	// Format is text or json. Default: text.
+	Format string `yaml:"format"`
+}
+
+// Duration is a time with its unit, such as 100ms, 5m or 24h.
+type Duration time.Duration
+
+// Std returns d as a [time.Duration].
+func (d Duration) Std() time.Duration { return time.Duration(d) }
+
+// Mode is a file mode written as quoted octal, such as "0400".
+type Mode fs.FileMode
+
+// Perm returns m as an [fs.FileMode] with permission bits only.
+func (m Mode) Perm() fs.FileMode { return fs.FileMode(m).Perm() }
+
+// The defaults of fields whose zero value means "not given".
+const (
+	DefaultPath           = "/etc/secretsd/agent.yaml"
+	DefaultStateDir       = "/run/secretsd"
+	DefaultListen         = "127.0.0.1:2773"
+	DefaultTelemetry      = "127.0.0.1:9273"
+	DefaultInterval       = 5 * time.Minute
+	DefaultMaxStale       = 24 * time.Hour
+	DefaultHealInterval   = time.Minute
+	DefaultTokenGrace     = 5 * time.Minute
+	DefaultCommandTimeout = 30 * time.Second
+	DefaultDebounce       = time.Second
+	MinInterval           = 100 * time.Millisecond
+)
+
+// Path returns the path of the file the configuration was read from.
+func (c *Config) Path() string { return c.path }
+
+// Place returns "file:line" of field, which is a pointer to a field of c or of
+// one of its elements. A field that the file does not mention has the place of
+// what contains it, if that was asked for instead.
+func (c *Config) Place(fields ...any) string {
+	for _, f := range fields {
+		if line, ok := c.lines[f]; ok {
+			return fmt.Sprintf("%s:%d", c.path, line)
+		}
+	}
+	return c.path
+}
+
+// TextLine returns the line on which the text of field, a pointer to a string,
+// begins: below its key where it is written as a YAML block.
+func (c *Config) TextLine(field *string) int {
+	if c.blocks[field] {
+		return c.lines[field] + 1
+	}
+	return c.lines[field]
+}
+
+// Errorf returns an [Error] at the place of the first of fields the file
+// mentions.
+func (c *Config) Errorf(fields []any, hint, format string, args ...any) *Error {
+	return &Error{Place: c.Place(fields...), Err: fmt.Errorf(format, args...), hint: hint}
+}
+
+// Error is one fault of a configuration, at its place.
+type Error struct {
+	// Place is "file:line", or the file alone.
+	Place string
+	// Err says what is wrong.
+	Err  error
+	hint string
+}
+
+// Error returns "PLACE: what is wrong".
+func (e *Error) Error() string { return e.Place + ": " + e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Hint says how to mend it, or "".
+func (e *Error) Hint() string { return e.hint }

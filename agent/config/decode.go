@@ -1,0 +1,269 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// decoder fills the structs from a YAML tree. It exists beside yaml.v3's own
+// decoding because that forgets the line of every field, and the checks that
+// follow need them for their errors.
+type decoder struct {
+	path  string
+	lines map[any]int
+	// blocks are the fields written as YAML block text, whose first line is the
+	// one after the key.
+	blocks map[any]bool
+	errs   []error
+}
+
+func (d *decoder) errorf(n *yaml.Node, hint, format string, args ...any) {
+	d.errs = append(d.errs, &Error{
+		Place: fmt.Sprintf("%s:%d", d.path, n.Line), Err: fmt.Errorf(format, args...), hint: hint,
+	})
+}
+
+var (
+	durationType  = reflect.TypeFor[Duration]()
+	modeType      = reflect.TypeFor[Mode]()
+	tokenFileType = reflect.TypeFor[TokenFile]()
+)
+
+// value decodes n into v, which is addressable. key is the path of keys that
+// led here, for errors.
+func (d *decoder) value(n *yaml.Node, v reflect.Value, key string) {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	d.lines[v.Addr().Interface()] = n.Line
+	if n.Tag == "!!null" {
+		return // "key:" with nothing behind it is the same as no key
+	}
+	switch v.Type() {
+	case durationType:
+		d.duration(n, v, key)
+		return
+	case modeType:
+		d.mode(n, v, key)
+		return
+	case tokenFileType:
+		if n.Kind == yaml.ScalarNode {
+			d.value(n, v.FieldByName("Path"), key)
+			return
+		}
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		d.value(n, v.Elem(), key)
+	case reflect.Struct:
+		d.mapping(n, v, key)
+	case reflect.Slice:
+		d.sequence(n, v, key)
+	default:
+		d.scalar(n, v, key)
+	}
+}
+
+func (d *decoder) mapping(n *yaml.Node, v reflect.Value, key string) {
+	if n.Kind != yaml.MappingNode {
+		d.errorf(n, "", "%s: want a mapping of keys, not %s", key, kindName(n))
+		return
+	}
+	seen := map[string]bool{}
+	for i := 0; i < len(n.Content); i += 2 {
+		name, val := n.Content[i], n.Content[i+1]
+		field, ok := fieldByKey(v, name.Value)
+		switch {
+		case !ok:
+			d.errorf(name, didYouMean(name.Value, keysOf(v.Type())), "unknown key %s", join(key, name.Value))
+		case seen[name.Value]:
+			d.errorf(name, "", "key %s is given twice", join(key, name.Value))
+		default:
+			seen[name.Value] = true
+			d.value(val, field, join(key, name.Value))
+		}
+	}
+}
+
+func (d *decoder) sequence(n *yaml.Node, v reflect.Value, key string) {
+	if n.Kind != yaml.SequenceNode {
+		d.errorf(n, "", "%s: want a list, not %s", key, kindName(n))
+		return
+	}
+	// Made at full length first: the lines are kept by the elements' addresses.
+	v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
+	for i, item := range n.Content {
+		d.value(item, v.Index(i), fmt.Sprintf("%s[%d]", key, i))
+	}
+}
+
+func (d *decoder) scalar(n *yaml.Node, v reflect.Value, key string) {
+	if n.Kind != yaml.ScalarNode {
+		d.errorf(n, "", "%s: want %s, not %s", key, typeName(v.Type()), kindName(n))
+		return
+	}
+	switch v.Kind() {
+	case reflect.String:
+		// A number or a true is text here: names like 12345 need no quotes.
+		v.SetString(n.Value)
+		if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
+			d.blocks[v.Addr().Interface()] = true
+		}
+	case reflect.Bool:
+		b, err := strconv.ParseBool(n.Value)
+		if n.Tag != "!!bool" || err != nil {
+			d.errorf(n, "", "%s: want true or false, not %q", key, n.Value)
+			return
+		}
+		v.SetBool(b)
+	case reflect.Int:
+		i, err := strconv.Atoi(n.Value)
+		if err != nil {
+			d.errorf(n, "", "%s: want a whole number, not %q", key, n.Value)
+			return
+		}
+		v.SetInt(int64(i))
+	default:
+		panic("config: no decoding for " + v.Type().String())
+	}
+}
+
+func (d *decoder) duration(n *yaml.Node, v reflect.Value, key string) {
+	parsed, err := time.ParseDuration(n.Value)
+	if n.Kind != yaml.ScalarNode || err != nil || parsed < 0 {
+		d.errorf(n, "write a number with its unit, such as 100ms, 30s, 5m or 24h", "%s: want a duration, not %q", key, n.Value)
+		return
+	}
+	v.SetInt(int64(parsed))
+}
+
+func (d *decoder) mode(n *yaml.Node, v reflect.Value, key string) {
+	bits, err := strconv.ParseUint(n.Value, 8, 32)
+	// YAML 1.1 reads an unquoted 0400 as 256 and YAML 1.2 as 400; only quotes
+	// mean the same to every reader of the file.
+	if n.Kind != yaml.ScalarNode || n.Tag != "!!str" || err != nil {
+		d.errorf(n, `write it in quotes, such as "0400"`, "%s: want a mode in quoted octal, not %s", key, n.Value)
+		return
+	}
+	if fs.FileMode(bits)&^fs.ModePerm != 0 || bits == 0 {
+		d.errorf(n, "", "%s: mode %q is outside 0001 to 0777", key, n.Value)
+		return
+	}
+	v.SetUint(bits)
+}
+
+// parse reads one YAML document into the decoder's root.
+func (d *decoder) parse(data []byte, root reflect.Value) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		d.syntax(err)
+		return
+	}
+	if doc.Kind == 0 {
+		d.errs = append(d.errs, &Error{Place: d.path, Err: errors.New("the file is empty"),
+			hint: "agent.yaml.example shows every key"})
+		return
+	}
+	d.mapping(doc.Content[0], root, "")
+}
+
+// syntax turns yaml's "yaml: line N: what" into an error at its place.
+func (d *decoder) syntax(err error) {
+	msg := strings.TrimPrefix(err.Error(), "yaml: ")
+	place := d.path
+	if rest, ok := strings.CutPrefix(msg, "line "); ok {
+		if line, what, ok := strings.Cut(rest, ": "); ok {
+			place, msg = place+":"+line, what
+		}
+	}
+	d.errs = append(d.errs, &Error{Place: place, Err: fmt.Errorf("read YAML: %s", msg)})
+}
+
+func fieldByKey(v reflect.Value, key string) (reflect.Value, bool) {
+	for i := range v.NumField() {
+		if tag := v.Type().Field(i).Tag.Get("yaml"); tag != "" && tag == key {
+			return v.Field(i), true
+		}
+	}
+	return reflect.Value{}, false
+}
+
+func keysOf(t reflect.Type) []string {
+	var keys []string
+	for i := range t.NumField() {
+		if tag := t.Field(i).Tag.Get("yaml"); tag != "" {
+			keys = append(keys, tag)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// didYouMean names the closest known key, or all of them.
+func didYouMean(key string, known []string) string {
+	for _, k := range known {
+		if distance(key, k) <= 2 {
+			return "did you mean " + k + "?"
+		}
+	}
+	return "known keys here: " + strings.Join(known, ", ")
+}
+
+// distance is the Levenshtein distance of a and b in bytes.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		diagonal := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := diagonal
+			if a[i-1] != b[j-1] {
+				cost++
+			}
+			diagonal = row[j]
+			row[j] = min(cost, row[j]+1, row[j-1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+func typeName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int:
+		return "a whole number"
+	default:
+		return "text"
+	}
+}
+
+func kindName(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
+	default:
+		return strconv.Quote(n.Value)
+	}
+}

@@ -1,0 +1,175 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Load reads and validates the file at path. All faults are reported at once,
+// as one error that joins an [Error] for each.
+//
+// The configuration is returned even then, if the file could be read at all,
+// so that the caller can go on looking for faults; it must not be run.
+func Load(path string) (*Config, error) {
+	data, err := ReadTrusted(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, data)
+}
+
+// Parse is [Load] for the bytes of a file that calls itself path. Relative
+// paths in it start at path's directory.
+func Parse(path string, data []byte) (*Config, error) {
+	c := &Config{path: path}
+	d := &decoder{path: path, lines: map[any]int{}, blocks: map[any]bool{}}
+	d.document(data, reflect.ValueOf(c).Elem())
+	c.lines, c.blocks = d.lines, d.blocks
+	c.setDefaults()
+	return c, errors.Join(append(d.errs, c.validate()...)...)
+}
+
+func (d *decoder) document(data []byte, root reflect.Value) {
+	d.parse(data, root)
+	if len(d.errs) > 0 {
+		return
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var first, second yaml.Node
+	if dec.Decode(&first) == nil && !errors.Is(dec.Decode(&second), io.EOF) {
+		d.errorf(&second, "", "the file holds more than one YAML document")
+	}
+}
+
+func (c *Config) setDefaults() {
+	setDefault(&c.Refresh.Interval, Duration(DefaultInterval))
+	setDefault(&c.Refresh.MaxStale, Duration(DefaultMaxStale))
+	setDefault(&c.HealInterval, Duration(DefaultHealInterval))
+	setDefault(&c.StateDir, DefaultStateDir)
+	setDefault(&c.Log.Level, "info")
+	setDefault(&c.Log.Format, "text")
+	c.setTemplateDefaults()
+	for i := range c.Secrets {
+		s := &c.Secrets[i]
+		setDefault(&s.Name, s.ID)
+		setDefault(&s.Interval, c.Refresh.Interval)
+		if s.VersionID == "" {
+			setDefault(&s.Stage, "AWSCURRENT")
+		}
+	}
+	for i := range c.Targets {
+		t := &c.Targets[i]
+		setDefault(&t.Timeout, Duration(DefaultCommandTimeout))
+		if c.lines[&t.Debounce] == 0 { // "0s" is a choice, not an absence
+			t.Debounce = Duration(DefaultDebounce)
+		}
+		if t.Process != nil {
+			setDefault(&t.Signal, "HUP")
+		}
+	}
+	c.setListenerDefaults()
+}
+
+func (c *Config) setTemplateDefaults() {
+	home := filepath.Dir(c.path)
+	if abs, err := filepath.Abs(home); err == nil {
+		home = abs
+	}
+	if !filepath.IsAbs(c.TemplateDir) {
+		c.TemplateDir = filepath.Join(home, c.TemplateDir)
+	}
+	for i := range c.Files {
+		f := &c.Files[i]
+		setDefault(&f.Mode, 0o400)
+		setDefault(&f.MissingKey, "error")
+		if f.Template != "" && !filepath.IsAbs(f.Template) {
+			f.Template = filepath.Join(c.TemplateDir, f.Template)
+		}
+	}
+	if c.Source.Local != nil && c.Source.Local.Path != "" && !filepath.IsAbs(c.Source.Local.Path) {
+		c.Source.Local.Path = filepath.Join(home, c.Source.Local.Path)
+	}
+	if c.Source.AWS == nil && c.Source.Local == nil {
+		c.Source.AWS = &AWS{}
+	}
+}
+
+func (c *Config) setListenerDefaults() {
+	if c.Telemetry != nil {
+		setDefault(&c.Telemetry.Listen, DefaultTelemetry)
+	}
+	e := c.Endpoint
+	if e == nil {
+		return
+	}
+	setDefault(&e.Listen, DefaultListen)
+	setDefault(&e.PathPrefix, "/v1/")
+	setDefault(&e.TokenFile.Mode, 0o400)
+	if e.MaxConnections == 0 && c.lines[&e.MaxConnections] == 0 {
+		e.MaxConnections = 800
+	}
+	if len(e.TokenHeaders) == 0 {
+		e.TokenHeaders = []string{"X-Aws-Parameters-Secrets-Token", "X-Vault-Token"}
+	}
+	if e.TokenGrace == nil {
+		grace := Duration(DefaultTokenGrace)
+		e.TokenGrace = &grace
+	}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// maxFileBytes bounds what is read of a configuration or template file.
+const maxFileBytes = 8 << 20
+
+// ReadTrusted reads a configuration or template file. It refuses one that
+// anybody but root and the agent's own user could have written, since its
+// writer decides where secrets go.
+func ReadTrusted(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, &Error{Place: path, Err: fmt.Errorf("open file: %w", errors.Unwrap(err)), hint: openHint(err)}
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, &Error{Place: path, Err: fmt.Errorf("stat file: %w", err)}
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &Error{Place: path, Err: errors.New("read file: not a regular file")}
+	}
+	if err := checkTrust(path, info); err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err != nil {
+		return nil, &Error{Place: path, Err: fmt.Errorf("read file: %w", err)}
+	}
+	if len(data) > maxFileBytes {
+		return nil, &Error{Place: path, Err: fmt.Errorf("read file: larger than %d MiB", maxFileBytes>>20)}
+	}
+	return data, nil
+}
+
+func openHint(err error) string {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return "the path is wrong, or the file is not there yet"
+	case errors.Is(err, os.ErrPermission):
+		return "give the agent's user the right to read it"
+	default:
+		return ""
+	}
+}

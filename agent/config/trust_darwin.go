@@ -1,0 +1,5 @@
+package config
+
+import "golang.org/x/sys/unix"
+
+const readOnlyFlag = unix.MNT_RDONLY

@@ -1,0 +1,269 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// validator gathers all faults that can be seen in the file alone.
+type validator struct {
+	c    *Config
+	errs []error
+}
+
+func (c *Config) validate() []error {
+	v := &validator{c: c}
+	v.source()
+	v.refresh()
+	v.secrets()
+	v.targets()
+	v.files()
+	v.endpoint()
+	v.rest()
+	return v.errs
+}
+
+// fault notes an error at the place of field, or of the nearest of parents.
+func (v *validator) fault(field any, parents []any, hint, format string, args ...any) {
+	v.errs = append(v.errs, v.c.Errorf(append([]any{field}, parents...), hint, format, args...))
+}
+
+func (v *validator) source() {
+	s := &v.c.Source
+	if s.AWS != nil && s.Local != nil {
+		v.fault(&s.Local, nil, "", "source: give aws or local, not both")
+	}
+	if a := s.AWS; a != nil {
+		if a.RoleARN != "" {
+			v.role(&a.RoleARN, "source.aws.role_arn")
+		}
+		if a.ExternalID != "" && a.RoleARN == "" && !slices.ContainsFunc(v.c.Secrets, func(s Secret) bool { return s.RoleARN != "" }) {
+			v.fault(&a.ExternalID, nil, "", "source.aws.external_id: there is no role_arn it could be sent with")
+		}
+	}
+	if l := s.Local; l != nil && l.Listen != "" {
+		v.loopback(&l.Listen, nil, "source.local.listen")
+	}
+}
+
+func (v *validator) refresh() {
+	r := &v.c.Refresh
+	v.atLeast(&r.Interval, MinInterval, nil, "refresh.interval")
+	v.atLeast(&r.MaxStale, time.Second, nil, "refresh.max_stale")
+	v.atLeast(&v.c.HealInterval, MinInterval, nil, "heal_interval")
+}
+
+var (
+	// The characters a name may have are those CreateSecret's reference lists;
+	// the ! is in the names of secrets that AWS services manage (rds!db-…).
+	secretName = regexp.MustCompile(`^[A-Za-z0-9/_+=.@!-]{1,512}$`)
+	secretARN  = regexp.MustCompile(`^arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d{12}:secret:[A-Za-z0-9/_+=.@!-]{1,519}$`)
+	roleARN    = regexp.MustCompile(`^arn:[\w-]+:iam::\d{12}:role/[\w+=,.@/-]+$`)
+	regionName = regexp.MustCompile(`^[a-z0-9-]{4,32}$`)
+)
+
+func (v *validator) secrets() {
+	if len(v.c.Secrets) == 0 {
+		v.fault(&v.c.Secrets, nil, "name at least one, for example: secrets: [{name: db, id: prod/db}]", "secrets: none is configured")
+	}
+	names := map[string]int{}
+	for i := range v.c.Secrets {
+		s, key := &v.c.Secrets[i], fmt.Sprintf("secrets[%d]", i)
+		up := []any{s}
+		if s.ID == "" {
+			v.fault(&s.ID, up, "", "%s.id: missing", key)
+		} else if m := secretARN.FindStringSubmatch(s.ID); m == nil && !secretName.MatchString(s.ID) {
+			v.fault(&s.ID, up, "a secret id is a name of letters, digits and /_+=.@!-, or an ARN", "%s.id: %q is no secret id", key, s.ID)
+		} else if m != nil && s.Region != "" && s.Region != m[1] {
+			v.fault(&s.Region, up, "leave region out: the ARN says it", "%s.region: %s contradicts the Region of the ARN, %s", key, s.Region, m[1])
+		}
+		if first, taken := names[s.Name]; taken && s.Name != "" {
+			v.fault(&s.Name, up, "give one of them another name", "%s.name: %q is already the name of secrets[%d]", key, s.Name, first)
+		} else {
+			names[s.Name] = i
+		}
+		v.secretVersion(s, key)
+		v.atLeast(&s.Interval, MinInterval, up, key+".interval")
+		if s.Region != "" && !regionName.MatchString(s.Region) {
+			v.fault(&s.Region, up, "", "%s.region: %q is no Region", key, s.Region)
+		}
+		if s.RoleARN != "" {
+			v.role(&s.RoleARN, key+".role_arn")
+		}
+	}
+}
+
+func (v *validator) secretVersion(s *Secret, key string) {
+	if s.VersionID == "" {
+		if len(s.Stage) > 256 { // GetSecretValue, API reference: VersionStage
+			v.fault(&s.Stage, []any{s}, "", "%s.stage: longer than 256 characters", key)
+		}
+		return
+	}
+	if s.Stage != "" {
+		v.fault(&s.Stage, []any{s}, "", "%s: give stage or version_id, not both", key)
+	}
+	if n := len(s.VersionID); n < 32 || n > 64 { // GetSecretValue, API reference: VersionId
+		v.fault(&s.VersionID, []any{s}, "", "%s.version_id: a version id has 32 to 64 characters, this one %d", key, n)
+	}
+}
+
+func (v *validator) targets() {
+	names := map[string]int{}
+	for i := range v.c.Targets {
+		t, key := &v.c.Targets[i], fmt.Sprintf("targets[%d]", i)
+		up := []any{t}
+		if t.Name == "" {
+			v.fault(&t.Name, up, "", "%s.name: missing", key)
+		} else if first, taken := names[t.Name]; taken {
+			v.fault(&t.Name, up, "", "%s.name: %q is already the name of targets[%d]", key, t.Name, first)
+		}
+		names[t.Name] = i
+		switch {
+		case t.Process == nil && len(t.Command) == 0:
+			v.fault(t, nil, "give process: {pid_file: PATH} or command: [PROGRAM, ARGUMENT]", "%s: nothing to tell", key)
+		case t.Process != nil && len(t.Command) > 0:
+			v.fault(&t.Command, up, "", "%s: give process or command, not both", key)
+		case t.Process != nil:
+			v.absolute(&t.Process.PIDFile, []any{&t.Process, t}, key+".process.pid_file")
+		case t.Signal != "":
+			v.fault(&t.Signal, up, "", "%s.signal: only a process can be sent a signal", key)
+		}
+		v.atLeast(&t.Timeout, MinInterval, up, key+".timeout")
+	}
+}
+
+func (v *validator) files() {
+	paths := map[string]int{}
+	for i := range v.c.Files {
+		f, key := &v.c.Files[i], fmt.Sprintf("files[%d]", i)
+		up := []any{f}
+		v.absolute(&f.Path, up, key+".path")
+		if first, taken := paths[f.Path]; taken && f.Path != "" {
+			v.fault(&f.Path, up, "", "%s.path: %s is already written by files[%d]", key, f.Path, first)
+		} else {
+			paths[f.Path] = i
+		}
+		v.template(f, key)
+		for j := range f.Notify {
+			name := f.Notify[j]
+			if !slices.ContainsFunc(v.c.Targets, func(t Target) bool { return t.Name == name }) {
+				v.fault(&f.Notify[j], up, "", "%s.notify: there is no target %q", key, name)
+			}
+		}
+	}
+}
+
+func (v *validator) template(f *File, key string) {
+	up := []any{f}
+	hasContents := v.c.lines[&f.Contents] != 0
+	if (f.Template != "") == hasContents {
+		v.fault(f, nil, "", "%s: give either template (a file) or contents (the text itself)", key)
+	}
+	if n := len(f.Delims); n != 0 && (n != 2 || f.Delims[0] == "" || f.Delims[1] == "") {
+		v.fault(&f.Delims, up, `for example ["[[", "]]"]`, "%s.delims: want two delimiters", key)
+	}
+	if !slices.Contains([]string{"error", "zero"}, f.MissingKey) {
+		v.fault(&f.MissingKey, up, "", "%s.missing_key: want error or zero, not %q", key, f.MissingKey)
+	}
+}
+
+func (v *validator) endpoint() {
+	e := v.c.Endpoint
+	if e == nil {
+		return
+	}
+	up := []any{&v.c.Endpoint}
+	v.loopback(&e.Listen, up, "endpoint.listen")
+	switch {
+	case e.TokenFile.Path == "" && len(e.TokenEnv) == 0:
+		v.fault(&e.TokenFile, up, "for example token_file: /run/secretsd/token; it is made if it is missing", "endpoint: there is no token_file, nor token_env")
+	case e.TokenFile.Path != "" && len(e.TokenEnv) > 0:
+		v.fault(&e.TokenEnv, up, "", "endpoint: give token_file or token_env, not both")
+	case e.TokenFile.Path != "":
+		v.absolute(&e.TokenFile.Path, []any{&e.TokenFile}, "endpoint.token_file")
+	}
+	if m := e.TokenFile.Mode; m != 0o400 && m != 0o440 {
+		v.fault(&e.TokenFile.Mode, up, "", `endpoint.token_file.mode: want "0400" or "0440"`)
+	}
+	if !strings.HasPrefix(e.PathPrefix, "/") {
+		v.fault(&e.PathPrefix, up, "", "endpoint.path_prefix: %q does not begin with /", e.PathPrefix)
+	}
+	if e.MaxConnections < 1 {
+		v.fault(&e.MaxConnections, up, "", "endpoint.max_connections: want at least 1")
+	}
+	for i, h := range e.TokenHeaders {
+		if !headerName.MatchString(h) {
+			v.fault(&e.TokenHeaders[i], up, "", "endpoint.token_headers: %q is no header name", h)
+		}
+	}
+}
+
+// headerName is a token of RFC 9110, section 5.6.2.
+var headerName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+
+func (v *validator) rest() {
+	if t := v.c.Telemetry; t != nil {
+		v.hostPort(&t.Listen, []any{&v.c.Telemetry}, "telemetry.listen")
+	}
+	v.absolute(&v.c.StateDir, nil, "state_dir")
+	l := &v.c.Log
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, l.Level) {
+		v.fault(&l.Level, []any{&v.c.Log}, "", "log.level: want debug, info, warn or error, not %q", l.Level)
+	}
+	if l.Format != "text" && l.Format != "json" {
+		v.fault(&l.Format, []any{&v.c.Log}, "", "log.format: want text or json, not %q", l.Format)
+	}
+}
+
+func (v *validator) atLeast(d *Duration, least time.Duration, up []any, key string) {
+	if d.Std() < least && v.c.lines[d] != 0 {
+		v.fault(d, up, "", "%s: %s is less than %s", key, d.Std(), least)
+	}
+}
+
+func (v *validator) absolute(path *string, up []any, key string) {
+	switch {
+	case *path == "":
+		v.fault(path, up, "", "%s: missing", key)
+	case !filepath.IsAbs(*path):
+		v.fault(path, up, "", "%s: %q is not an absolute path", key, *path)
+	case filepath.Clean(*path) != *path:
+		v.fault(path, up, "write "+filepath.Clean(*path), "%s: %q is not a plain path", key, *path)
+	}
+}
+
+func (v *validator) role(arn *string, key string) {
+	if !roleARN.MatchString(*arn) {
+		v.fault(arn, nil, "want arn:<partition>:iam::<account>:role/<name>", "%s: %q is no role ARN", key, *arn)
+	}
+}
+
+func (v *validator) hostPort(addr *string, up []any, key string) (host string, ok bool) {
+	host, port, err := net.SplitHostPort(*addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		v.fault(addr, up, "write host:port, such as 127.0.0.1:2773", "%s: %q is no address", key, *addr)
+		return "", false
+	}
+	return host, true
+}
+
+func (v *validator) loopback(addr *string, up []any, key string) {
+	host, ok := v.hostPort(addr, up, key)
+	if !ok || host == "localhost" {
+		return
+	}
+	if ip, err := netip.ParseAddr(host); err != nil || !ip.IsLoopback() {
+		v.fault(addr, up, "listen on 127.0.0.1 or [::1]: whoever reaches the port can ask for secrets", "%s: %s is not a loopback address", key, *addr)
+	}
+}

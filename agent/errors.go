@@ -1,0 +1,22 @@
+package agent
+
+import "errors"
+
+// fault is an error with a hint on how to mend it.
+type fault struct {
+	err  error
+	hint string
+}
+
+func (f *fault) Error() string { return f.err.Error() }
+func (f *fault) Unwrap() error { return f.err }
+func (f *fault) Hint() string  { return f.hint }
+
+// hintOf returns the first hint in err's chain, or "".
+func hintOf(err error) string {
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		return h.Hint()
+	}
+	return ""
+}

@@ -1,0 +1,68 @@
+package agent
+
+import (
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// stuckAfter is how long one pass may take before the agent counts as hung.
+// Passes wait for nothing outside, so that anything near it is a defect or a
+// filesystem that hangs.
+const stuckAfter = time.Minute
+
+// health is what /healthz and /readyz answer. Its methods may be called from
+// any goroutine.
+type health struct {
+	clock func() time.Duration
+	// passSince is when the pass under way began, or 0.
+	passSince atomic.Int64
+	// unready says why the agent is not ready; nil before the first pass.
+	unready atomic.Pointer[string]
+}
+
+func (h *health) begin(now time.Duration) { h.passSince.Store(int64(max(now, 1))) }
+func (h *health) end()                    { h.passSince.Store(0) }
+
+// assess keeps why the agent is not ready, or that it is.
+func (h *health) assess(unready error) {
+	reason := ""
+	if unready != nil {
+		reason = unready.Error()
+	}
+	h.unready.Store(&reason)
+}
+
+// handler serves /healthz, which fails only when the applying loop is stuck,
+// and /readyz, which says what is still missing. An outage of AWS fails
+// neither, until values are older than max_stale.
+func (h *health) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		if since := h.passSince.Load(); since != 0 && h.clock()-time.Duration(since) > stuckAfter {
+			answer(w, "the applying loop is stuck")
+			return
+		}
+		answer(w, "")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		reason := h.unready.Load()
+		if reason == nil {
+			answer(w, "starting")
+			return
+		}
+		answer(w, *reason)
+	})
+	return mux
+}
+
+func answer(w http.ResponseWriter, fault string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if fault == "" {
+		_, _ = io.WriteString(w, "ok\n")
+		return
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = io.WriteString(w, fault+"\n")
+}

@@ -1,0 +1,250 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"reflect"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"secretsd/agent/config"
+	"secretsd/sinks/endpoint"
+)
+
+// listener is one bound address.
+type listener struct {
+	addr     string // as configured
+	bound    string
+	serve    func() error
+	shutdown func(context.Context) error
+	started  bool
+	server   *endpoint.Server // of the endpoint only
+}
+
+// listeners are the sockets of the running configuration, by purpose. They
+// belong to the applying goroutine.
+type listeners struct {
+	running map[string]*listener
+	next    map[string]*listener
+	// tokens are those in use and from what they were opened.
+	tokens     *endpoint.Tokens
+	tokensFrom endpoint.TokenOptions
+	// onCommit are the steps of a reload that cannot fail.
+	onCommit []func()
+	// follow loads the local secrets again when their file changes.
+	follow    func(context.Context)
+	following string
+	unfollow  context.CancelFunc
+}
+
+const (
+	endpointListener  = "endpoint"
+	telemetryListener = "telemetry"
+	localListener     = "local"
+)
+
+// prepare binds what b needs and is not bound yet, and reads its tokens. With
+// an error everything is as it was.
+func (l *listeners) prepare(ctx context.Context, a *Agent, b *build) error {
+	l.next, l.onCommit = map[string]*listener{}, nil
+	err := errors.Join(
+		l.prepareEndpoint(ctx, a, b.cfg.Endpoint),
+		l.prepareTelemetry(ctx, a, b.cfg.Telemetry),
+		l.prepareLocal(ctx, b),
+	)
+	if err == nil {
+		return nil
+	}
+	for name, n := range l.next {
+		if l.running[name] != n {
+			_ = n.shutdown(ctx)
+		}
+	}
+	l.next, l.onCommit = nil, nil
+	return err
+}
+
+func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, e *config.Endpoint) error {
+	if e == nil {
+		l.onCommit = append(l.onCommit, func() { l.tokens = nil })
+		return nil
+	}
+	tokens, err := l.prepareTokens(a, tokenOptions(e))
+	if err != nil {
+		return fmt.Errorf("endpoint: %w", err)
+	}
+	opts := endpointOptions(e, a.log)
+	if kept := l.running[endpointListener]; kept != nil && kept.addr == e.Listen {
+		l.next[endpointListener] = kept
+		l.onCommit = append(l.onCommit, func() {
+			if err := kept.server.Configure(opts, tokens); err != nil {
+				a.log.Error("cannot configure the endpoint, keeping its options", "error", err)
+			}
+		})
+		return nil
+	}
+	srv, err := endpoint.Listen(ctx, opts, tokens, a)
+	if err != nil {
+		return err
+	}
+	l.next[endpointListener] = &listener{addr: e.Listen, bound: srv.Addr().String(), serve: srv.Serve, shutdown: srv.Shutdown, server: srv}
+	return nil
+}
+
+// prepareTokens opens the tokens, or takes those in use and has them read again
+// at the commit, which ends the grace time of replaced ones.
+func (l *listeners) prepareTokens(a *Agent, from endpoint.TokenOptions) (*endpoint.Tokens, error) {
+	if l.tokens != nil && reflect.DeepEqual(from, l.tokensFrom) {
+		l.onCommit = append(l.onCommit, func() {
+			if _, err := l.tokens.Reload(true); err != nil {
+				a.log.Error("cannot read the endpoint's token again", "error", err, "hint", hintOf(err))
+			}
+		})
+		return l.tokens, nil
+	}
+	tokens, err := endpoint.OpenTokens(from)
+	if err != nil {
+		return nil, err
+	}
+	l.onCommit = append(l.onCommit, func() { l.tokens, l.tokensFrom = tokens, from })
+	return tokens, nil
+}
+
+func (l *listeners) prepareTelemetry(ctx context.Context, a *Agent, t *config.Telemetry) error {
+	if t == nil {
+		return nil
+	}
+	a.health.clock = a.clock
+	return l.prepareHTTP(ctx, telemetryListener, t.Listen, a.health.handler())
+}
+
+func (l *listeners) prepareLocal(ctx context.Context, b *build) error {
+	conf := b.cfg.Source.Local
+	if b.service == nil || conf == nil {
+		l.follow, l.following = nil, ""
+		return nil
+	}
+	l.onCommit = append(l.onCommit, func() {
+		l.following = conf.Path
+		l.follow = func(ctx context.Context) { _ = b.service.Watch(ctx, conf.Path) }
+	})
+	if conf.Listen == "" {
+		return nil
+	}
+	return l.prepareHTTP(ctx, localListener, conf.Listen, b.service)
+}
+
+// prepareHTTP keeps or binds a plain HTTP listener.
+func (l *listeners) prepareHTTP(ctx context.Context, name, addr string, h http.Handler) error {
+	if kept := l.running[name]; kept != nil && kept.addr == addr {
+		l.next[name] = kept
+		return nil
+	}
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		err = fmt.Errorf("%s: listen on %s: %w", name, addr, err)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return &fault{err: err, hint: "another program listens there; choose another port"}
+		}
+		return err
+	}
+	srv := &http.Server{
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
+		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
+	}
+	l.next[name] = &listener{addr: addr, bound: ln.Addr().String(),
+		serve: func() error { return srv.Serve(ln) },
+		shutdown: func(ctx context.Context) error {
+			defer ln.Close()
+			return srv.Shutdown(ctx)
+		}}
+	return nil
+}
+
+// commit makes what prepare made the running set; what is not in it any more
+// is shut down. It cannot fail.
+func (l *listeners) commit() {
+	for name, old := range l.running {
+		if l.next[name] != old {
+			go shutdownSoon(old)
+		}
+	}
+	l.running = l.next
+	for _, step := range l.onCommit {
+		step()
+	}
+	l.next, l.onCommit = nil, nil
+}
+
+func shutdownSoon(l *listener) {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownGrace)
+	defer cancel()
+	_ = l.shutdown(ctx)
+}
+
+// serve starts what is bound and not being served yet.
+func (l *listeners) serve(ctx context.Context, g *errgroup.Group) {
+	for name, ln := range l.running {
+		if ln.started {
+			continue
+		}
+		ln.started = true
+		g.Go(func() error {
+			if err := ln.serve(); err != nil && !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serve %s on %s: %w", name, ln.bound, err)
+			}
+			return nil
+		})
+	}
+	l.watch(ctx, g)
+}
+
+// watch follows the file of the local secrets, if there is one.
+func (l *listeners) watch(ctx context.Context, g *errgroup.Group) {
+	if l.unfollow != nil {
+		l.unfollow()
+		l.unfollow = nil
+	}
+	if l.follow == nil || l.following == "" {
+		return
+	}
+	ctx, l.unfollow = context.WithCancel(ctx)
+	follow := l.follow
+	g.Go(func() error { follow(ctx); return nil })
+}
+
+// shutdown ends all listeners and waits for the requests under way until ctx is
+// done.
+func (l *listeners) shutdown(ctx context.Context) {
+	if l.unfollow != nil {
+		l.unfollow()
+	}
+	var g errgroup.Group
+	for _, ln := range l.running {
+		g.Go(func() error { return ln.shutdown(ctx) })
+	}
+	_ = g.Wait() // a request that outlasts ctx was cut off, which is meant
+}
+
+// endpoint returns the endpoint's server, or nil.
+func (l *listeners) endpoint() *endpoint.Server {
+	if ln := l.running[endpointListener]; ln != nil {
+		return ln.server
+	}
+	return nil
+}
+
+func (l *listeners) endpointAddr() string { return l.bound(endpointListener) }
+
+// bound returns the address that the listener of that purpose has, or "".
+func (l *listeners) bound(name string) string {
+	if ln := l.running[name]; ln != nil {
+		return ln.bound
+	}
+	return ""
+}

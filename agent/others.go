@@ -1,0 +1,111 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"secretsd/agent/secret"
+	"secretsd/sinks/endpoint"
+)
+
+const (
+	// maxOthers bounds the versions kept that no configured secret follows.
+	maxOthers = 1000
+	// negativeAge is how long a failure is remembered, so that clients asking
+	// for what does not exist do not cost a call each.
+	negativeAge = 2 * time.Second
+)
+
+// others are the versions and staging labels of configured secrets that were
+// asked for beside the configured ones. They are read when they are asked for,
+// live outside snapshots and never wake a pass.
+type others struct {
+	clock func() time.Duration
+	mu    sync.Mutex // never held across a read
+	known map[secret.Ref]*other
+}
+
+// other is one of them. done is closed when the rest may be read.
+type other struct {
+	done    chan struct{}
+	at      time.Duration
+	wall    time.Time
+	version *secret.Version
+	err     error
+}
+
+func newOthers(clock func() time.Duration) *others {
+	return &others{clock: clock, known: map[secret.Ref]*other{}}
+}
+
+// forget drops everything, when a reload may have changed what may be read.
+func (o *others) forget() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.known = map[secret.Ref]*other{}
+}
+
+// read answers for ref from what is known for less than maxAge, or by one read
+// that all who ask meanwhile share.
+func (o *others) read(ctx context.Context, src fetcher, ref secret.Ref, maxAge time.Duration, refresh bool) (endpoint.Answer, error) {
+	o.mu.Lock()
+	e := o.known[ref]
+	if e == nil || (e.ended() && (refresh || !e.fresh(o.clock(), maxAge))) {
+		e = &other{done: make(chan struct{})}
+		o.makeRoom()
+		o.known[ref] = e
+		// The read outlives the client that caused it: others may have joined.
+		go e.fetch(context.WithoutCancel(ctx), src, ref, o.clock)
+	}
+	o.mu.Unlock()
+	select {
+	case <-e.done:
+	case <-ctx.Done():
+		return endpoint.Answer{}, ctx.Err()
+	}
+	return endpoint.Answer{Version: e.version, Confirmed: e.wall}, e.err
+}
+
+func (e *other) ended() bool {
+	select {
+	case <-e.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// fresh is asked of an entry that has ended.
+func (e *other) fresh(now, maxAge time.Duration) bool {
+	if e.err != nil {
+		maxAge = negativeAge
+	}
+	return now-e.at < maxAge
+}
+
+func (e *other) fetch(ctx context.Context, src fetcher, ref secret.Ref, clock func() time.Duration) {
+	defer close(e.done)
+	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
+	defer cancel()
+	e.at, e.wall = clock(), time.Now()
+	res := src.Fetch(ctx, []secret.Ref{ref})[0]
+	e.version, e.err = res.Version, res.Err
+}
+
+// makeRoom drops the entry read longest ago when the table is full. o.mu is
+// held.
+func (o *others) makeRoom() {
+	if len(o.known) < maxOthers {
+		return
+	}
+	var oldest secret.Ref
+	var at time.Duration
+	found := false
+	for ref, e := range o.known {
+		if e.ended() && (!found || e.at < at) {
+			oldest, at, found = ref, e.at, true
+		}
+	}
+	delete(o.known, oldest)
+}

@@ -1,0 +1,153 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"secretsd/agent/notify"
+	"secretsd/agent/secret"
+	"secretsd/agent/store"
+	"secretsd/sinks/files"
+	"secretsd/templates"
+)
+
+// output is one file with its template, and what has become of it. All but the
+// first group of fields belongs to the goroutine that applies.
+type output struct {
+	path   string
+	notify []string
+	spec   files.Spec
+	tmpl   *templates.Template
+	file   *files.File
+	// uses are the secrets that the template names in its text.
+	uses []string
+
+	// deps are the secrets whose change makes the template run again: those
+	// the last rendering looked up, or uses before the first. Rendering depends
+	// on nothing else, so that what it did not look up cannot matter.
+	deps []string
+	// dirty says that the output must be looked at whatever changed.
+	dirty bool
+	// inPlace says that the file is what the agent once made it.
+	inPlace bool
+	// written says that the agent has written the file, not only found it right.
+	written bool
+	// good are the versions that the published content was rendered from.
+	good versions
+	// skipped says that the output waits for a secret that may be absent.
+	skipped bool
+	// waiting names a secret that was never read, and that the output needs.
+	waiting string
+	// err is why the output is degraded, nil if it is not.
+	err      error
+	failures int
+	retryAt  time.Duration
+	// repairs are the times of the latest repairs.
+	repairs []time.Duration
+}
+
+// errNotRead is what a template is told of a secret without a version.
+var errNotRead = errors.New("not read yet")
+
+const (
+	// An output that somebody else keeps changing is left alone after this many
+	// repairs within this time.
+	maxRepairs   = 3
+	repairWindow = 10 * time.Minute
+
+	minPublishRetry = time.Second
+	maxPublishRetry = time.Minute
+)
+
+// missing returns the first secret among uses that was never read, and whether
+// all that were not may be absent and are. Both are empty if none is missing.
+func (o *output) missing(snap *store.Snapshot, optional map[string]bool) (name string, skip bool) {
+	skip = true
+	for _, use := range o.uses {
+		e, _ := snap.Get(use)
+		if e.Version != nil {
+			continue
+		}
+		if name == "" {
+			name = use
+		}
+		skip = skip && optional[use] && secret.KindOf(e.Err) == secret.NotFound && e.Err != nil
+	}
+	return name, skip && name != ""
+}
+
+// lookup returns the Lookup of one pass over snap.
+func lookup(snap *store.Snapshot) templates.Lookup {
+	return func(name string) (*secret.Version, error) {
+		e, ok := snap.Get(name)
+		switch {
+		case !ok:
+			return nil, templates.ErrUnknown
+		case e.Version != nil:
+			return e.Version, nil
+		case e.Err != nil:
+			return nil, fmt.Errorf("%w: %w", errNotRead, e.Err)
+		default:
+			return nil, errNotRead
+		}
+	}
+}
+
+// versions are the versions of the secrets that one rendering used, by name.
+type versions map[string]*secret.Version
+
+func used(snap *store.Snapshot, names []string) versions {
+	v := make(versions, len(names))
+	for _, name := range names {
+		if e, ok := snap.Get(name); ok && e.Version != nil {
+			v[name] = e.Version
+		}
+	}
+	return v
+}
+
+// current reports whether snap holds the same versions.
+func (v versions) current(snap *store.Snapshot) bool {
+	for name, version := range v {
+		if e, _ := snap.Get(name); e.Version != version {
+			return false
+		}
+	}
+	return true
+}
+
+// lookup is a [templates.Lookup] that knows these versions only.
+func (v versions) lookup(name string) (*secret.Version, error) {
+	if version, ok := v[name]; ok {
+		return version, nil
+	}
+	return nil, errNotRead
+}
+
+// named returns the versions in the order of their names.
+func (v versions) named() []notify.SecretVersion {
+	list := make([]notify.SecretVersion, 0, len(v))
+	for _, name := range slices.Sorted(maps.Keys(v)) {
+		list = append(list, notify.SecretVersion{Name: name, VersionID: v[name].VersionID})
+	}
+	return list
+}
+
+// healable says whether the output may be repaired at now, and forgets repairs
+// that are long past.
+func (o *output) healable(now time.Duration) bool {
+	for len(o.repairs) > 0 && now-o.repairs[0] > repairWindow {
+		o.repairs = o.repairs[1:]
+	}
+	return len(o.repairs) < maxRepairs
+}
+
+// failed notes why the output is degraded, and when publishing is tried again.
+func (o *output) failed(err error, now time.Duration) {
+	o.err = err
+	o.failures++
+	o.retryAt = now + min(minPublishRetry<<min(o.failures-1, 10), maxPublishRetry)
+}

@@ -1,0 +1,92 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"secretsd/agent/secret"
+	"secretsd/agent/source"
+	"secretsd/agent/store"
+)
+
+// maxPairReads bounds how often a pair is read again because AWSCURRENT moved
+// in between.
+const maxPairReads = 3
+
+// pairStages links the schedules of AWSCURRENT and AWSPREVIOUS of one secret.
+func pairStages(secrets map[string]*schedule) {
+	current := map[secret.Ref]*schedule{}
+	for _, s := range secrets {
+		if s.ref.Stage == secret.StageCurrent && s.ref.VersionID == "" {
+			current[s.ref] = s
+		}
+	}
+	for _, s := range secrets {
+		if s.ref.Stage != secret.StagePrevious {
+			continue
+		}
+		ref := s.ref
+		ref.Stage = secret.StageCurrent
+		if c := current[ref]; c != nil {
+			s.pair, c.pair = c, s
+		}
+	}
+}
+
+// readPairs makes the pairs within one round consistent: AWSCURRENT is read
+// again after AWSPREVIOUS, and the two count only if it has not moved, for a
+// rotation between the two reads would make them the same version or two
+// steps apart. A pair that is what snap holds is consistent already.
+func readPairs(ctx context.Context, src fetcher, group []*schedule, results []source.Result, snap *store.Snapshot) []source.Result {
+	for i, s := range group {
+		if s.ref.Stage != secret.StagePrevious {
+			continue
+		}
+		results[i] = emptyIfUnlabelled(results[i])
+		if s.pair == nil {
+			continue
+		}
+		j := slices.Index(group, s.pair)
+		if j < 0 || results[j].Err != nil || (known(snap, s, results[i]) && known(snap, s.pair, results[j])) {
+			continue
+		}
+		settlePair(ctx, src, &results[j], &results[i])
+	}
+	return results
+}
+
+func known(snap *store.Snapshot, s *schedule, res source.Result) bool {
+	e, _ := snap.Get(s.name)
+	return res.Err == nil && e.Version != nil && e.Version.VersionID == res.Version.VersionID
+}
+
+func settlePair(ctx context.Context, src fetcher, current, previous *source.Result) {
+	for range maxPairReads {
+		again := src.Fetch(ctx, []secret.Ref{current.Ref})[0]
+		if again.Err != nil {
+			current.Err, previous.Err = again.Err, again.Err
+			return
+		}
+		if again.Version.VersionID == current.Version.VersionID {
+			return
+		}
+		*current = again
+		*previous = emptyIfUnlabelled(src.Fetch(ctx, []secret.Ref{previous.Ref})[0])
+	}
+	moved := &secret.Error{Kind: secret.Transient, Op: "GetSecretValue", ID: current.Ref.ID,
+		Message: "AWSCURRENT moves faster than it and AWSPREVIOUS can be read"}
+	current.Err, previous.Err = moved, moved
+}
+
+// emptyIfUnlabelled turns "no version carries AWSPREVIOUS" into an empty value,
+// which templates can test: a secret that was never rotated has none. The
+// service's message is all that tells it from a secret that does not exist.
+func emptyIfUnlabelled(res source.Result) source.Result {
+	var e *secret.Error
+	if errors.As(res.Err, &e) && e.Kind == secret.NotFound && strings.Contains(e.Message, "staging label") {
+		return source.Result{Ref: res.Ref, Version: &secret.Version{Text: secret.NewValue("")}}
+	}
+	return res
+}

@@ -1,0 +1,181 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"secretsd/agent/config"
+	"secretsd/agent/notify"
+	"secretsd/agent/secret"
+	"secretsd/sinks/files"
+	"secretsd/templates"
+)
+
+// plan is all that a configuration asks for, built and checked, before any of
+// it replaces what runs. Building it writes nothing and asks nobody over the
+// network.
+type plan struct {
+	cfg     *config.Config
+	secrets []*schedule
+	outputs []*output
+	targets []notify.Target
+	dirs    *files.Dirs
+}
+
+// newPlan builds what cfg asks for. It returns all faults at once, each at its
+// place in the configuration.
+func newPlan(cfg *config.Config) (*plan, error) {
+	p := &plan{cfg: cfg, dirs: files.New()}
+	var errs []error
+	for i := range cfg.Secrets {
+		p.secrets = append(p.secrets, newSchedule(&cfg.Secrets[i]))
+	}
+	for i := range cfg.Targets {
+		t, err := newTarget(cfg, &cfg.Targets[i])
+		errs = append(errs, err)
+		p.targets = append(p.targets, t)
+	}
+	for i := range cfg.Files {
+		o, err := p.newOutput(i)
+		errs = append(errs, err)
+		p.outputs = append(p.outputs, o)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func newSchedule(s *config.Secret) *schedule {
+	return &schedule{
+		name:     s.Name,
+		ref:      secret.Ref{ID: s.ID, Stage: s.Stage, VersionID: s.VersionID, Region: s.Region, RoleARN: s.RoleARN},
+		interval: s.Interval.Std(),
+		required: s.IsRequired(),
+	}
+}
+
+func newTarget(cfg *config.Config, t *config.Target) (notify.Target, error) {
+	target := notify.Target{
+		Name: t.Name, Command: t.Command, Timeout: t.Timeout.Std(),
+		Debounce: t.Debounce.Std(), OnFirst: t.OnFirst,
+	}
+	if t.Process == nil {
+		if len(t.Command) == 0 {
+			return target, nil // the configuration's own check has said so
+		}
+		return target, placed(cfg, target.Validate(), &t.Command, t)
+	}
+	sig, err := notify.ParseSignal(t.Signal)
+	if err != nil {
+		return target, placed(cfg, err, &t.Signal, t)
+	}
+	target.Signal, target.PidFile = sig, t.Process.PIDFile
+	if target.PidFile == "" {
+		return target, nil
+	}
+	return target, placed(cfg, target.Validate(), &t.Process.PIDFile, t)
+}
+
+func (p *plan) newOutput(i int) (*output, error) {
+	f := &p.cfg.Files[i]
+	o := &output{path: f.Path, notify: f.Notify}
+	tmplErr := p.parseTemplate(f, o)
+	uid, gid, ownerErr := files.LookupOwner(f.Owner, f.Group)
+	errs := []error{tmplErr, placed(p.cfg, ownerErr, &f.Owner, &f.Group, f)}
+	o.spec = files.Spec{Path: f.Path, Mode: f.Mode.Perm(), UID: uid, GID: gid, CreateDirs: f.CreateDirs, AllowDisk: f.AllowDisk}
+	if ownerErr == nil && strings.HasPrefix(f.Path, "/") {
+		errs = append(errs, placed(p.cfg, files.Check(o.spec), &f.Path, f))
+	}
+	return o, errors.Join(errs...)
+}
+
+// parseTemplate reads and parses the template of f, and checks that the
+// secrets it names are configured.
+func (p *plan) parseTemplate(f *config.File, o *output) error {
+	opts := templates.Options{Name: f.Template, Text: f.Contents, MissingKey: f.MissingKey}
+	if len(f.Delims) == 2 {
+		opts.Delims = [2]string{f.Delims[0], f.Delims[1]}
+	}
+	if f.Template != "" {
+		text, err := config.ReadTrusted(f.Template)
+		if err != nil {
+			return placed(p.cfg, fmt.Errorf("template: %w", err), &f.Template, f)
+		}
+		opts.Text = string(text)
+	} else {
+		opts.Name, opts.Line = p.cfg.Path(), p.cfg.TextLine(&f.Contents)
+	}
+	tmpl, err := templates.Parse(opts)
+	if err != nil {
+		return err // it names file and line itself
+	}
+	o.tmpl, o.deps = tmpl, nil
+	var errs []error
+	for _, use := range tmpl.Secrets() {
+		if !slices.Contains(o.deps, use.Name) {
+			o.deps = append(o.deps, use.Name)
+		}
+		if !slices.ContainsFunc(p.secrets, func(s *schedule) bool { return s.name == use.Name }) {
+			errs = append(errs, p.unknownSecret(use))
+		}
+	}
+	o.uses = slices.Clone(o.deps)
+	return errors.Join(errs...)
+}
+
+func (p *plan) unknownSecret(use templates.SecretUse) error {
+	names := make([]string, len(p.secrets))
+	for i, s := range p.secrets {
+		names[i] = s.name
+	}
+	slices.Sort(names)
+	return &fault{
+		err:  fmt.Errorf("%s: template uses secret %q, which is not in the configuration", place(use), use.Name),
+		hint: "configured secrets: " + strings.Join(names, ", "),
+	}
+}
+
+func place(use templates.SecretUse) string { return fmt.Sprintf("%s:%d", use.File, use.Line) }
+
+// open takes hold of the directories of all outputs and clears what a crash
+// left beside them.
+func (p *plan) open() error {
+	var errs []error
+	for i, o := range p.outputs {
+		f, err := p.dirs.Open(o.spec)
+		if err != nil {
+			errs = append(errs, placed(p.cfg, err, &p.cfg.Files[i].Path, &p.cfg.Files[i]))
+			continue
+		}
+		o.file = f
+	}
+	return errors.Join(errs...)
+}
+
+func (p *plan) close() {
+	for _, o := range p.outputs {
+		if o.file != nil {
+			_ = o.file.Close()
+		}
+	}
+}
+
+// placed puts err, if there is one, at the place of the first of fields that
+// the file mentions.
+func placed(cfg *config.Config, err error, fields ...any) error {
+	if err == nil {
+		return nil
+	}
+	return &placedError{place: cfg.Place(fields...), err: err}
+}
+
+type placedError struct {
+	place string
+	err   error
+}
+
+func (e *placedError) Error() string { return e.place + ": " + e.err.Error() }
+func (e *placedError) Unwrap() error { return e.err }

@@ -1,0 +1,200 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"secretsd/agent/secret"
+	"secretsd/agent/store"
+	"secretsd/sinks/endpoint"
+)
+
+// serve hands the generation of snap to the endpoint, in one step.
+func (a *Agent) serve(snap *store.Snapshot) {
+	entries := make([]endpoint.Entry, 0, snap.Len())
+	res := &resolver{byID: map[string][]string{}, secrets: map[string]*schedule{}, maxStale: a.build.cfg.Refresh.MaxStale.Std()}
+	for _, s := range a.build.secrets {
+		e, _ := snap.Get(s.name)
+		entry := a.entry(s, e)
+		entries = append(entries, entry)
+		res.add(s, entry.IDs)
+	}
+	a.view = endpoint.NewView(a.view, entries)
+	a.resolve.Store(res)
+	if srv := a.listeners.endpoint(); srv != nil {
+		srv.Publish(a.view)
+	}
+	a.served.reach(snap.Generation())
+}
+
+// entry returns what the endpoint serves for one configured secret.
+func (a *Agent) entry(s *schedule, e store.Entry) endpoint.Entry {
+	entry := endpoint.Entry{Name: s.name, IDs: ids(s.ref, e.Version), Stage: s.ref.Stage, Confirmed: e.ConfirmedAt}
+	switch {
+	case e.Version == nil:
+		entry.Err = e.Err
+	case e.Version.VersionID == "":
+		entry.Err = noLabel(s.ref)
+	case a.expired(e):
+		entry.Err = e.Err
+		if entry.Err == nil {
+			entry.Err = &secret.Error{Kind: secret.Transient, ID: s.ref.ID, Message: "not confirmed for longer than max_stale"}
+		}
+	default:
+		entry.Version, entry.Stale = e.Version, e.Err != nil
+	}
+	return entry
+}
+
+// noLabel is the service's answer for a label that no version carries.
+func noLabel(ref secret.Ref) error {
+	return &secret.Error{Kind: secret.NotFound, Op: "GetSecretValue", ID: ref.ID, Status: 400, Code: "ResourceNotFoundException",
+		Message: "Secrets Manager can't find the specified secret value for staging label: " + ref.Stage}
+}
+
+// ids returns what the service knows a secret by: its id as configured, its
+// ARN, whole and without the random suffix, and its name.
+func ids(ref secret.Ref, v *secret.Version) []string {
+	list := []string{ref.ID}
+	if v == nil || v.ARN == "" {
+		return list
+	}
+	partial := v.ARN[:max(strings.LastIndexByte(v.ARN, '-'), 0)]
+	for _, id := range []string{v.ARN, partial, v.Name} {
+		if id != "" && id != ref.ID {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
+// resolver leads from what a client asks for to a configured secret. It is
+// immutable once it is being served.
+type resolver struct {
+	byID     map[string][]string // id to configured names, in configured order
+	secrets  map[string]*schedule
+	maxStale time.Duration
+}
+
+func (r *resolver) add(s *schedule, ids []string) {
+	r.secrets[s.name] = s
+	for _, id := range ids {
+		r.byID[id] = append(r.byID[id], s.name)
+	}
+}
+
+// find returns the configured secret that q means and the ref that answers it.
+// As in the endpoint's view an id of the service goes before a configured name.
+func (r *resolver) find(q endpoint.Query) (s *schedule, want secret.Ref, ok bool) {
+	names, isID := r.byID[q.ID]
+	if !isID {
+		if s, ok = r.secrets[q.ID]; !ok {
+			return nil, secret.Ref{}, false
+		}
+		want = s.ref
+		if q.Stage != "" || q.VersionID != "" {
+			want.Stage, want.VersionID = q.Stage, q.VersionID
+		}
+		return s, want, true
+	}
+	stage := q.Stage
+	if stage == "" && q.VersionID == "" {
+		stage = secret.StageCurrent
+	}
+	for _, name := range names {
+		s = r.secrets[name]
+		want = s.ref
+		want.Stage, want.VersionID = stage, q.VersionID
+		if want == s.ref {
+			break
+		}
+	}
+	return s, want, true
+}
+
+// Read implements [endpoint.Reader]: it answers what the view cannot.
+func (a *Agent) Read(ctx context.Context, q endpoint.Query) (endpoint.Answer, error) {
+	r := a.resolve.Load()
+	if r == nil {
+		if err := a.served.wait(ctx, 1); err != nil {
+			return endpoint.Answer{}, err
+		}
+		r = a.resolve.Load()
+	}
+	s, want, ok := r.find(q)
+	if !ok {
+		return endpoint.Answer{}, &secret.Error{Kind: secret.Denied, Op: "GetSecretValue", ID: q.ID, Status: 400,
+			Code: "AccessDeniedException", Message: "This secret is not among those that this agent may serve."}
+	}
+	if want != s.ref {
+		return a.others.read(ctx, a.refresh.fetcher(), want, s.interval, q.Refresh)
+	}
+	return a.readConfigured(ctx, r, s, q.Refresh)
+}
+
+// readConfigured joins or starts a read of a configured secret, and answers
+// with its outcome once the endpoint's view has it too.
+func (a *Agent) readConfigured(ctx context.Context, r *resolver, s *schedule, refresh bool) (endpoint.Answer, error) {
+	e, _ := a.store.Snapshot().Get(s.name)
+	if refresh || (e.Version == nil && e.Err == nil) || a.refresh.reading(s.name) != nil {
+		if err := a.refresh.readNow(ctx, s.name); err != nil {
+			return endpoint.Answer{}, fmt.Errorf("read secret %s: %w", s.name, err)
+		}
+		snap := a.store.Snapshot()
+		if err := a.served.wait(ctx, snap.Generation()); err != nil {
+			return endpoint.Answer{}, fmt.Errorf("read secret %s: %w", s.name, err)
+		}
+		e, _ = snap.Get(s.name)
+	}
+	switch {
+	case e.Err != nil && (refresh || e.Version == nil || a.clock()-e.Confirmed > r.maxStale):
+		return endpoint.Answer{}, e.Err
+	case e.Version == nil:
+		return endpoint.Answer{}, &secret.Error{Kind: secret.Transient, ID: s.ref.ID, Message: "not read yet"}
+	case e.Version.VersionID == "":
+		return endpoint.Answer{}, noLabel(s.ref)
+	}
+	return endpoint.Answer{Version: e.Version, Confirmed: e.ConfirmedAt, Stale: e.Err != nil}, nil
+}
+
+// generations lets readers wait until a generation of the store is served. The
+// zero value has served none.
+type generations struct {
+	mu      sync.Mutex
+	reached uint64
+	next    chan struct{}
+}
+
+func (g *generations) reach(n uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.reached = max(g.reached, n)
+	if g.next != nil {
+		close(g.next)
+		g.next = nil
+	}
+}
+
+// wait returns when generation n is served, or ctx is done.
+func (g *generations) wait(ctx context.Context, n uint64) error {
+	for {
+		g.mu.Lock()
+		if g.reached >= n {
+			g.mu.Unlock()
+			return nil
+		}
+		if g.next == nil {
+			g.next = make(chan struct{})
+		}
+		next := g.next
+		g.mu.Unlock()
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

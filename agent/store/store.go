@@ -1,0 +1,150 @@
+// Package store holds the versions of the configured secrets, and gives them
+// out as snapshots. It knows nothing of templates, files or schedules.
+package store
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"secretsd/agent/secret"
+)
+
+// Entry is what is known of one configured secret.
+type Entry struct {
+	// Ref is how it is read.
+	Ref secret.Ref
+	// Version is the last good version, or nil if none was ever read. It stays
+	// whatever happens to later reads.
+	Version *secret.Version
+	// Confirmed is when Version was last confirmed to be the right one, on the
+	// clock the caller of [Store.Put] uses: a time that counts on in suspend.
+	Confirmed time.Duration
+	// ConfirmedAt is the same moment on the wall clock, for people.
+	ConfirmedAt time.Time
+	// Err is why the last due read failed, or nil if it succeeded. With a
+	// Version it means that the value is stale.
+	Err error
+}
+
+// Snapshot is all secrets of one generation. It is immutable.
+type Snapshot struct {
+	generation uint64
+	entries    map[string]Entry
+}
+
+// Generation counts the snapshots of a store; a later one is greater.
+func (s *Snapshot) Generation() uint64 { return s.generation }
+
+// Get returns the entry of the secret the configuration calls name.
+func (s *Snapshot) Get(name string) (Entry, bool) {
+	e, ok := s.entries[name]
+	return e, ok
+}
+
+// Entries returns the entries by name. The caller must not write to the map.
+func (s *Snapshot) Entries() map[string]Entry { return s.entries }
+
+// Len returns how many secrets are configured.
+func (s *Snapshot) Len() int { return len(s.entries) }
+
+// Update is the outcome of one read of one configured secret.
+type Update struct {
+	// Name is what the configuration calls the secret.
+	Name string
+	// Ref is what was read. An update whose Ref is not the configured one any
+	// more, because of a reload during the read, is dropped.
+	Ref secret.Ref
+	// Version is the version read, or nil when Err says why there is none.
+	Version *secret.Version
+	Err     error
+	// At and Wall are the moment the read began, as in [Entry].
+	At   time.Duration
+	Wall time.Time
+}
+
+// Store holds the current snapshot. Its methods may be called from any
+// goroutine.
+type Store struct {
+	mu      sync.Mutex // held by writers only, never across I/O
+	current atomic.Pointer[Snapshot]
+	changed chan struct{}
+}
+
+// New returns a store with an entry, without a version, for each of refs by
+// configured name.
+func New(refs map[string]secret.Ref) *Store {
+	s := &Store{changed: make(chan struct{}, 1)}
+	s.current.Store(&Snapshot{})
+	s.Configure(refs, func(string, Entry) bool { return true })
+	return s
+}
+
+// Snapshot returns the current generation.
+func (s *Store) Snapshot() *Snapshot { return s.current.Load() }
+
+// Changed returns the channel that receives after a Put or Configure. It holds
+// one signal however many there were: the receiver looks at the snapshot.
+func (s *Store) Changed() <-chan struct{} { return s.changed }
+
+// Put enters all outcomes of one round in one step, so that secrets read
+// together become visible together.
+func (s *Store) Put(updates []Update) {
+	s.mu.Lock()
+	old := s.current.Load()
+	next := maps.Clone(old.entries)
+	for _, u := range updates {
+		e, ok := next[u.Name]
+		if !ok || e.Ref != u.Ref {
+			continue
+		}
+		next[u.Name] = e.with(u)
+	}
+	s.publish(old, next)
+}
+
+// with returns e after the outcome u.
+func (e Entry) with(u Update) Entry {
+	if u.Err != nil {
+		e.Err = u.Err
+		return e
+	}
+	// An unchanged version keeps its pointer, which is what holders compare.
+	if e.Version == nil || !same(e.Version, u.Version) {
+		e.Version = u.Version
+	}
+	e.Confirmed, e.ConfirmedAt, e.Err = u.At, u.Wall, nil
+	return e
+}
+
+func same(v, w *secret.Version) bool {
+	return v.VersionID == w.VersionID && v.ARN == w.ARN && slices.Equal(v.Stages, w.Stages) && v.SameContent(w)
+}
+
+// Configure replaces the set of configured secrets. An entry survives where
+// its name and Ref stay the same and keep agrees; all others start without a
+// version.
+func (s *Store) Configure(refs map[string]secret.Ref, keep func(name string, e Entry) bool) {
+	s.mu.Lock()
+	old := s.current.Load()
+	next := make(map[string]Entry, len(refs))
+	for name, ref := range refs {
+		next[name] = Entry{Ref: ref}
+		if e, ok := old.entries[name]; ok && e.Ref == ref && keep(name, e) {
+			next[name] = e
+		}
+	}
+	s.publish(old, next)
+}
+
+// publish makes next the current generation and unlocks s.
+func (s *Store) publish(old *Snapshot, next map[string]Entry) {
+	s.current.Store(&Snapshot{generation: old.generation + 1, entries: next})
+	s.mu.Unlock()
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}

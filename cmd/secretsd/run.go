@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"secretsd/agent"
+	"secretsd/agent/config"
+)
+
+func newRun(e env) *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the agent",
+		Long: `run reads the secrets, writes the files, serves the endpoint, tells the targets,
+and goes on doing so until it is told to end. It says "ready" on one line when
+everything is in place.
+
+SIGHUP reads configuration, templates and tokens again; a configuration that is
+wrong changes nothing and says so. SIGTERM and SIGINT finish what is under way
+and end; files stay as they are. A second one ends at once.
+
+What AWS or the credential chain answers never ends run: it tries again.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := load(cmd.Context(), path)
+			if err != nil {
+				return err
+			}
+			if err := harden(); err != nil {
+				return err
+			}
+			log, level := newLogger(e.stderr, &cfg.Log)
+			s := service{log: log, level: level, reload: e.reload, load: func(ctx context.Context) (*config.Config, error) {
+				return load(ctx, path)
+			}}
+			return s.run(cmd.Context(), cfg, func(agent.Counts) {})
+		},
+	}
+	configFlag(cmd, &path, config.DefaultPath)
+	return cmd
+}
+
+// service runs one agent with everything around it: reloads, and what the
+// service manager is told.
+type service struct {
+	log    *slog.Logger
+	level  *slog.LevelVar
+	reload <-chan os.Signal
+	load   func(context.Context) (*config.Config, error)
+	// started is called with the agent before it runs. It may be nil.
+	started func(*agent.Agent)
+}
+
+func (s *service) run(ctx context.Context, cfg *config.Config, ready func(agent.Counts)) error {
+	warnSwap(s.log)
+	a, err := agent.New(ctx, cfg, agent.Options{Logger: s.log, Version: buildVersion(), Ready: func(c agent.Counts) {
+		notifyManager(s.log, managerReady, status(c))
+		ready(c)
+	}})
+	if err != nil {
+		return err
+	}
+	if s.started != nil {
+		s.started(a)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var g errgroup.Group
+	g.Go(func() error {
+		defer cancel()
+		return a.Run(ctx)
+	})
+	g.Go(func() error { s.reloads(ctx, a); return nil })
+	err = g.Wait()
+	notifyManager(s.log, managerStopping)
+	return err
+}
+
+func status(c agent.Counts) string {
+	return fmt.Sprintf("STATUS=%s, %s in place", count(c.Secrets, "secret"), count(c.Files, "file"))
+}
+
+// reloads reads the configuration again whenever it is asked to, until ctx is
+// done.
+func (s *service) reloads(ctx context.Context, a *agent.Agent) {
+	for {
+		select {
+		case <-ctx.Done():
+			notifyManager(s.log, managerStopping)
+			return
+		case <-s.reload:
+			notifyManager(s.log, managerReloading)
+			s.reloadOnce(ctx, a)
+			notifyManager(s.log, managerReady)
+		}
+	}
+}
+
+func (s *service) reloadOnce(ctx context.Context, a *agent.Agent) {
+	cfg, err := s.load(ctx)
+	if err == nil {
+		err = a.Reload(ctx, cfg)
+	}
+	if err == nil {
+		s.level.Set(levelOf(&cfg.Log))
+		s.log.Info("reloaded configuration", "config", cfg.Path(), "secrets", len(cfg.Secrets), "files", len(cfg.Files), "targets", len(cfg.Targets))
+		return
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	for _, f := range findings(err) {
+		args := []any{"error", f.Error}
+		if f.Hint != "" {
+			args = append(args, "hint", f.Hint)
+		}
+		s.log.Error("cannot reload, the running configuration stays", args...)
+	}
+}
+
+// newLogger returns the logger for l, and its level, which a reload may set.
+func newLogger(w io.Writer, l *config.Log) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(levelOf(l))
+	opts := &slog.HandlerOptions{Level: level}
+	if l.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts)), level
+	}
+	return slog.New(slog.NewTextHandler(w, opts)), level
+}
+
+func levelOf(l *config.Log) slog.Level {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(l.Level)) // the configuration's own check knows the names
+	return level
+}
