@@ -43,6 +43,7 @@ type refresher struct {
 	log   *slog.Logger
 	clock func() time.Duration
 	wake  chan struct{}
+	phase float64 // between a half and one
 
 	mu       sync.Mutex // guards what follows, never held across a read
 	source   fetcher
@@ -75,7 +76,7 @@ type schedule struct {
 }
 
 func newRefresher(st *store.Store, src fetcher, secrets []*schedule, clock func() time.Duration, log *slog.Logger) *refresher {
-	r := &refresher{store: st, log: log, clock: clock, wake: make(chan struct{}, 1)}
+	r := &refresher{store: st, log: log, clock: clock, wake: make(chan struct{}, 1), phase: 0.5 + 0.5*rand.Float64()}
 	r.configure(src, secrets)
 	return r
 }
@@ -154,14 +155,17 @@ func (r *refresher) startDue() time.Duration {
 	now := r.clock()
 	wait := time.Hour
 	var due []*schedule
-	anyDue := slices.ContainsFunc(values(r.secrets), func(s *schedule) bool { return s.reading == nil && s.next <= now })
+	dueIntervals := map[time.Duration]bool{}
+	for _, s := range r.secrets {
+		// The retries of a failing secret pull nobody along.
+		if s.reading == nil && s.next <= now && s.failures == 0 && s.confirming == "" {
+			dueIntervals[s.interval] = true
+		}
+	}
 	for _, s := range r.secrets {
 		switch {
 		case s.reading != nil:
-		case s.next <= now, anyDue && s.failures == 0 && s.confirming == "" && s.next-now <= s.interval/5:
-			// What would be due within a fifth of its interval is read now:
-			// secrets of one interval stay together in one batch, although each
-			// round is spread anew.
+		case s.next-now <= s.early(dueIntervals):
 			due = append(due, s)
 		default:
 			wait = min(wait, s.next-now)
@@ -171,12 +175,19 @@ func (r *refresher) startDue() time.Duration {
 	return wait
 }
 
-func values(m map[string]*schedule) []*schedule {
-	all := make([]*schedule, 0, len(m))
-	for _, s := range m {
-		all = append(all, s)
+// early returns how long before its time s may be read along with those that
+// are due, so that they share a batch. Secrets of one interval come together
+// whatever had parted them: with half an interval one of two always reaches the
+// other. Those of other intervals join for a fifth of theirs.
+func (s *schedule) early(dueIntervals map[time.Duration]bool) time.Duration {
+	switch {
+	case len(dueIntervals) == 0 || s.failures > 0 || s.confirming != "":
+		return 0
+	case dueIntervals[s.interval]:
+		return s.interval / 2
+	default:
+		return s.interval / 5
 	}
-	return all
 }
 
 // startRounds starts one round for each Region and role, so that a Region that
@@ -278,7 +289,7 @@ func (r *refresher) judge(s *schedule, res source.Result) (store.Update, bool) {
 	r.logSuccess(s, u.Version, e.Version)
 	s.failures, s.warned, s.confirming = 0, false, ""
 	s.remember(u.Version.VersionID)
-	s.next = now + s.spread(e.Version == nil)
+	s.next = now + s.spread(r.phase, e.Version == nil)
 	return u, true
 }
 
@@ -293,15 +304,15 @@ func (s *schedule) remember(versionID string) {
 }
 
 // spread returns the time to the next read: the interval, a tenth either way.
-// The first one after the start is drawn from its second half, so that agents
-// that were started together do not read together for ever.
-func (s *schedule) spread(first bool) time.Duration {
+// The first one after the start is phase of it, which differs from agent to
+// agent, so that those started together do not read together for ever.
+func (s *schedule) spread(phase float64, first bool) time.Duration {
 	d := s.interval
 	if s.ref.VersionID != "" {
 		d = max(d, pinnedInterval)
 	}
 	if first {
-		return time.Duration(float64(d) * (0.5 + 0.5*rand.Float64()))
+		return time.Duration(float64(d) * phase)
 	}
 	return time.Duration(float64(d) * (0.9 + 0.2*rand.Float64()))
 }

@@ -208,6 +208,30 @@ func keysOf(t reflect.Type) []string {
 	return keys
 }
 
+// Keys returns every key a configuration may have, as paths of keys joined by
+// dots, sorted. Lists add nothing to a path.
+func Keys() []string {
+	var keys []string
+	var walk func(t reflect.Type, path string)
+	walk = func(t reflect.Type, path string) {
+		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+			t = t.Elem()
+		}
+		if t.Kind() != reflect.Struct {
+			return
+		}
+		for i := range t.NumField() {
+			if tag := t.Field(i).Tag.Get("yaml"); tag != "" {
+				keys = append(keys, join(path, tag))
+				walk(t.Field(i).Type, join(path, tag))
+			}
+		}
+	}
+	walk(reflect.TypeFor[Config](), "")
+	slices.Sort(keys)
+	return keys
+}
+
 // didYouMean names the closest known key, or all of them.
 func didYouMean(key string, known []string) string {
 	for _, k := range known {

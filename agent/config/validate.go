@@ -58,6 +58,13 @@ func (v *validator) refresh() {
 	v.atLeast(&r.Interval, MinInterval, nil, "refresh.interval")
 	v.atLeast(&r.MaxStale, time.Second, nil, "refresh.max_stale")
 	v.atLeast(&v.c.HealInterval, MinInterval, nil, "heal_interval")
+	for i := range v.c.Secrets {
+		// Otherwise every value would be too old to be served before it is due.
+		if s := &v.c.Secrets[i]; s.Interval > r.MaxStale && s.VersionID == "" {
+			v.fault(&r.MaxStale, []any{&s.Interval, s}, "make it several intervals long",
+				"refresh.max_stale: %s is shorter than the interval of secret %s, %s", r.MaxStale.Std(), s.Name, s.Interval.Std())
+		}
+	}
 }
 
 var (

@@ -1,0 +1,96 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"secretsd/agent/secret"
+	"secretsd/agent/source"
+)
+
+// fakeSource is a source whose answers a test sets. It records each Fetch.
+type fakeSource struct {
+	mu     sync.Mutex
+	answer map[secret.Ref]source.Result
+	calls  []fetchCall
+	// before is called with the refs of each Fetch, before it answers.
+	before func(ctx context.Context, refs []secret.Ref)
+	start  time.Time
+}
+
+type fetchCall struct {
+	at   time.Duration
+	refs []secret.Ref
+}
+
+func newFakeSource() *fakeSource {
+	return &fakeSource{answer: map[secret.Ref]source.Result{}, start: time.Now()}
+}
+
+func (f *fakeSource) set(ref secret.Ref, versionID, text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer[ref] = source.Result{Ref: ref, Version: newVersion(ref, versionID, text)}
+}
+
+func (f *fakeSource) fail(ref secret.Ref, kind secret.Kind) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer[ref] = source.Result{Ref: ref, Err: &secret.Error{Kind: kind, ID: ref.ID, Code: kind.String()}}
+}
+
+func newVersion(ref secret.Ref, versionID, text string) *secret.Version {
+	return &secret.Version{
+		ARN: "arn:aws:secretsmanager:us-east-1:123456789012:secret:" + ref.ID + "-AbCdEf", Name: ref.ID,
+		VersionID: versionID, Stages: []string{ref.Stage}, Text: secret.NewValue(text),
+	}
+}
+
+func (f *fakeSource) Fetch(ctx context.Context, refs []secret.Ref) []source.Result {
+	f.mu.Lock()
+	f.calls = append(f.calls, fetchCall{time.Since(f.start), refs})
+	before := f.before
+	f.mu.Unlock()
+	if before != nil {
+		before(ctx, refs)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	results := make([]source.Result, len(refs))
+	for i, ref := range refs {
+		res, ok := f.answer[ref]
+		if !ok {
+			res = source.Result{Ref: ref, Err: &secret.Error{Kind: secret.NotFound, ID: ref.ID, Code: "ResourceNotFoundException", Message: "no such secret"}}
+		}
+		if ctx.Err() != nil {
+			res = source.Result{Ref: ref, Err: &secret.Error{Kind: secret.Transient, ID: ref.ID, Err: ctx.Err()}}
+		}
+		results[i] = res
+	}
+	return results
+}
+
+// of returns the times at which ref was read.
+func (f *fakeSource) of(ref secret.Ref) []time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var at []time.Duration
+	for _, c := range f.calls {
+		for _, r := range c.refs {
+			if r == ref {
+				at = append(at, c.at)
+			}
+		}
+	}
+	return at
+}
+
+func (f *fakeSource) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.calls)
+}
+
+var discard = slog.New(slog.DiscardHandler)
