@@ -43,29 +43,23 @@ func (e *ConfigError) Error() string { return e.err.Error() }
 // Unwrap returns the faults, joined.
 func (e *ConfigError) Unwrap() error { return e.err }
 
-// LoadConfig reads the configuration file at path and checks everything in it
-// and in the templates that can be checked without the network. Nothing is
-// written. Faults of the file are a [ConfigError] that holds them all.
-func LoadConfig(ctx context.Context, path string, opts Options) (*config.Config, error) {
+// LoadConfig reads the configuration file at path, lets each of adjust change
+// it, and checks everything in it and in the templates that can be checked
+// without the network. Nothing is written. The error is a [ConfigError] that
+// holds all faults.
+func LoadConfig(ctx context.Context, path string, opts Options, adjust ...func(*config.Config)) (*config.Config, error) {
 	cfg, err := config.Load(path)
 	if cfg == nil {
 		return nil, &ConfigError{err}
 	}
-	return cfg, check(ctx, cfg, err, opts)
-}
-
-// CheckConfig is [LoadConfig] for a configuration in memory; parseErr is what
-// config.Parse returned with it.
-func CheckConfig(ctx context.Context, cfg *config.Config, parseErr error, opts Options) error {
-	return check(ctx, cfg, parseErr, opts)
-}
-
-func check(ctx context.Context, cfg *config.Config, parseErr error, opts Options) error {
-	_, err := newBuild(ctx, cfg, opts, nil)
-	if err := errors.Join(parseErr, err); err != nil {
-		return &ConfigError{err}
+	for _, change := range adjust {
+		change(cfg)
 	}
-	return nil
+	_, buildErr := newBuild(ctx, cfg, opts, nil)
+	if err := errors.Join(err, buildErr); err != nil {
+		return nil, &ConfigError{err}
+	}
+	return cfg, nil
 }
 
 // build is everything made from a configuration before it touches the world.

@@ -157,8 +157,9 @@ func (r *refresher) startDue() time.Duration {
 	var due []*schedule
 	dueIntervals := map[time.Duration]bool{}
 	for _, s := range r.secrets {
-		// The retries of a failing secret pull nobody along.
-		if s.reading == nil && s.next <= now && s.failures == 0 && s.confirming == "" {
+		// First reads, after a reload, and the retries of a failing secret pull
+		// nobody along.
+		if s.reading == nil && s.next <= now && s.failures == 0 && s.confirming == "" && len(s.seen) > 0 {
 			dueIntervals[s.interval] = true
 		}
 	}

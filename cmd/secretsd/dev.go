@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,24 +95,17 @@ func runDev(ctx context.Context, e env, f devFlags) error {
 // loadOnLocal loads the configuration and puts the local Secrets Manager in the
 // place of its source.
 func loadOnLocal(ctx context.Context, f devFlags, dir string) (*config.Config, error) {
-	cfg, err := config.Load(f.config)
-	if cfg == nil {
-		return nil, agent.CheckConfig(ctx, &config.Config{}, err, agent.Options{})
-	}
-	on := config.Local{Listen: f.local, Path: f.secrets}
-	if had := cfg.Source.Local; had != nil {
-		if had.Listen != "" {
-			on.Listen = had.Listen
+	return agent.LoadConfig(ctx, f.config, agent.Options{}, func(cfg *config.Config) {
+		on := config.Local{Listen: f.local, Path: f.secrets}
+		if had := cfg.Source.Local; had != nil {
+			on.Listen = cmp.Or(had.Listen, on.Listen)
+			on.Path = cmp.Or(on.Path, had.Path)
 		}
-		if on.Path == "" {
-			on.Path = had.Path
+		cfg.Source = config.Source{Local: &on}
+		if cfg.StateDir == config.DefaultStateDir {
+			cfg.StateDir = filepath.Join(dir, "state")
 		}
-	}
-	cfg.Source = config.Source{Local: &on}
-	if cfg.StateDir == config.DefaultStateDir {
-		cfg.StateDir = filepath.Join(dir, "state")
-	}
-	return cfg, agent.CheckConfig(ctx, cfg, err, agent.Options{})
+	})
 }
 
 // privateDir makes a directory that only the user can enter: on tmpfs where
