@@ -1,0 +1,164 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// killGrace is how long a process group has between SIGTERM and SIGKILL, and
+// how long its leader may take to go after that.
+const killGrace = 2 * time.Second
+
+// maxList bounds each list in a command's environment. The kernel refuses to
+// run a command with a longer string than 128 KiB (MAX_ARG_STRLEN, execve(2)),
+// and a notification that can never be sent would be owed for ever.
+const maxList = 96 << 10
+
+// run runs t.Command until ctx is done. Nothing of it is a pipe, so nobody who
+// keeps its output open can hold the agent, and no flood of it takes memory.
+func (w *teller) run(ctx context.Context, t Target, c Change) error {
+	if w.stray != nil {
+		select {
+		case <-w.stray:
+			w.stray = nil
+		default:
+			return &failure{msg: "an earlier run of the command could not be ended and is still there"}
+		}
+	}
+	path, err := resolveCommand(t.Command[0])
+	if err != nil {
+		return err
+	}
+	cmd := &exec.Cmd{
+		Path:        path,
+		Args:        arguments(t.Command, c.Paths),
+		Env:         environment(t.Name, c),
+		Dir:         "/",
+		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
+	}
+	if err := cmd.Start(); err != nil {
+		return &failure{msg: "start command", cause: err}
+	}
+	exited, reap := watch(cmd)
+	select {
+	case <-exited:
+		return exitError(reap())
+	case <-ctx.Done():
+	}
+	return w.end(cmd.Process.Pid, t.Timeout, exited, reap)
+}
+
+// exitError says how a command ended that did not end well.
+func exitError(err error) error {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
+		if err != nil {
+			err = &failure{msg: "wait for command", cause: err}
+		}
+		return err
+	}
+	const hint = "its output is not kept, because it may hold secrets: let it log for itself"
+	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return &failure{msg: "command was ended by " + SignalName(ws.Signal()), hint: hint}
+	}
+	return &failure{msg: fmt.Sprintf("command exited with status %d", exit.ExitCode()), hint: hint}
+}
+
+// end ends the process group of a command that ran into its time-out. The
+// leader is reaped last, so that the group's number cannot be another's by the
+// time of the second signal.
+func (w *teller) end(pid int, timeout time.Duration, exited <-chan struct{}, reap func() error) error {
+	_ = syscall.Kill(-pid, syscall.SIGTERM)
+	// The grace is waited out even if the leader has gone: what it started may
+	// still be tidying up, and a group does not say who is left in it.
+	grace := time.NewTimer(w.grace)
+	defer grace.Stop()
+	<-grace.C
+	_ = syscall.Kill(-pid, syscall.SIGKILL)
+	late := &failure{
+		msg:  fmt.Sprintf("command did not finish within %s and was ended", timeout),
+		hint: "give the target a longer timeout, or let the command do its work in the background",
+	}
+	grace.Reset(w.grace)
+	select {
+	case <-exited:
+		_ = reap()
+		return late
+	case <-grace.C:
+	}
+	// A set-user-ID program that the agent may not kill, or one that hangs in
+	// the kernel. It is not waited for, and not started a second time.
+	stray := make(chan struct{})
+	w.stray = stray
+	go func() {
+		<-exited
+		_ = reap()
+		close(stray)
+	}()
+	late.msg = fmt.Sprintf("command did not finish within %s and could not be ended", timeout)
+	return late
+}
+
+// arguments returns argv with each argument that is exactly {} replaced by
+// paths.
+func arguments(argv, paths []string) []string {
+	var args []string
+	for _, a := range argv {
+		if a == "{}" {
+			listed, _ := fitting(paths, maxList)
+			args = append(args, paths[:listed]...)
+			continue
+		}
+		args = append(args, a)
+	}
+	return args
+}
+
+// environment returns all the variables that a command gets. Those of AWS, and
+// whatever else the agent was given, stay with the agent.
+func environment(target string, c Change) []string {
+	var env []string
+	for _, key := range []string{"PATH", "HOME", "LANG"} {
+		if v, ok := os.LookupEnv(key); ok {
+			env = append(env, key+"="+v)
+		}
+	}
+	names := make([]string, len(c.Secrets))
+	ids := make([]string, len(c.Secrets))
+	for i, s := range c.Secrets {
+		names[i], ids[i] = s.Name, s.VersionID
+	}
+	n, allNames := fitting(names, maxList)
+	i, allIDs := fitting(ids, maxList)
+	n = min(n, i)
+	p, allPaths := fitting(c.Paths, maxList)
+	env = append(env,
+		"SECRETSD_REASON="+c.Reason.String(),
+		"SECRETSD_TARGET="+target,
+		"SECRETSD_SECRETS="+strings.Join(names[:n], ","),
+		"SECRETSD_VERSION_IDS="+strings.Join(ids[:n], ","),
+		"SECRETSD_PATHS="+strings.Join(c.Paths[:p], "\n"),
+	)
+	if !allNames || !allIDs || !allPaths {
+		env = append(env, "SECRETSD_TRUNCATED=1")
+	}
+	return env
+}
+
+// fitting returns how many of list fit into limit bytes with one byte between,
+// and whether all do.
+func fitting(list []string, limit int) (n int, all bool) {
+	size := 0
+	for i, s := range list {
+		if size += len(s) + 1; size > limit {
+			return i, false
+		}
+	}
+	return len(list), true
+}

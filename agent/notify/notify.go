@@ -1,0 +1,245 @@
+// Package notify tells targets that their files have changed: a signal to the
+// process a pid file names, or a command. Every target has a queue and a
+// goroutine of its own, so a slow hook delays neither a file nor another
+// target.
+//
+// What a target has not been told yet is owed. [Notifier.Owed] returns the
+// debts as plain data that the agent writes to its state directory, and
+// [Notifier.Notify] takes them back after a restart: delivery is exactly once,
+// and at least once across a crash. The rules are those of section 10 of the
+// design ("Who is told, when" and "Trust").
+//
+// No secret value ever reaches this package. What a command prints goes to
+// /dev/null for the same reason: a hook that fails may print what it read, and
+// no filter can promise to know every encoding of a secret. A hook that has
+// something to say uses logger(1), systemd-cat(1) or a file of its own; the
+// agent reports its exit status.
+package notify
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Options are what a [Notifier] reports to. Both may be nil.
+type Options struct {
+	// Logger gets one line for each thing that changed; nil discards them.
+	Logger *slog.Logger
+	// Settled is called after each outcome, when [Notifier.Owed] already shows
+	// it, so that the agent writes down what is still owed and counts. Calls
+	// come from the targets' own goroutines, concurrently, and from within
+	// Notify and Reconfigure for debts of targets that do not exist; no lock
+	// of this package is held. It must not block: the target waits for it.
+	Settled func(target string, o Outcome)
+}
+
+// OutcomeKind says how an attempt, or a debt, ended.
+type OutcomeKind int
+
+// The kinds of outcome. All but Failed mean that nothing is owed any more for
+// the change they carry.
+const (
+	// Delivered: the target was told.
+	Delivered OutcomeKind = iota
+	// Unneeded: the debt was settled unsent, because the process started after
+	// the files were published, or the target does not hear of first
+	// publications.
+	Unneeded
+	// Dropped: the target is no longer configured.
+	Dropped
+	// Failed: one attempt failed; the debt stays and is tried again.
+	Failed
+)
+
+// String returns the kind as it stands in logs and metrics.
+func (k OutcomeKind) String() string {
+	switch k {
+	case Delivered:
+		return "delivered"
+	case Unneeded:
+		return "unneeded"
+	case Dropped:
+		return "dropped"
+	default:
+		return "failed"
+	}
+}
+
+// Outcome is what became of one change, or of several told together.
+type Outcome struct {
+	Kind   OutcomeKind
+	Change Change
+	// Err is why an attempt failed; nil for all other kinds. It never holds
+	// what a command printed or what a pid file contained.
+	Err error
+	// Took is how long the attempt lasted; 0 for Dropped.
+	Took time.Duration
+}
+
+// Notifier holds the queues of all targets. Its methods may be called from any
+// goroutine.
+type Notifier struct {
+	log     *slog.Logger
+	settled func(string, Outcome)
+	// attempt makes what tells one target, and so what a queue may remember
+	// between attempts.
+	attempt func() attemptFunc
+	// fresh wakes Run for queues that have no goroutine yet.
+	fresh chan struct{}
+
+	mu     sync.Mutex
+	queues []*queue // in configured order
+	idle   []*queue // not yet started by Run
+}
+
+// New returns a Notifier for targets, which have passed [Target.Validate].
+// Notify may be called before Run; nothing is told until Run runs.
+func New(targets []Target, opts Options) *Notifier {
+	return newNotifier(targets, opts, func() attemptFunc { return (&teller{grace: killGrace}).tell })
+}
+
+func newNotifier(targets []Target, opts Options, attempt func() attemptFunc) *Notifier {
+	n := &Notifier{
+		log:     opts.Logger,
+		settled: opts.Settled,
+		attempt: attempt,
+		fresh:   make(chan struct{}, 1),
+	}
+	if n.log == nil {
+		n.log = slog.New(slog.DiscardHandler)
+	}
+	if n.settled == nil {
+		n.settled = func(string, Outcome) {}
+	}
+	n.Reconfigure(targets)
+	return n
+}
+
+// Run tells targets until ctx is done, one goroutine for each, and returns nil
+// when all of them have ended. After ctx is done no new attempt starts; a
+// command that is running keeps its time-out, and what was not delivered stays
+// in [Notifier.Owed]. Run is called once.
+func (n *Notifier) Run(ctx context.Context) error {
+	var g errgroup.Group
+	for {
+		for _, q := range n.unstarted() {
+			g.Go(func() error {
+				q.run(ctx)
+				return nil
+			})
+		}
+		select {
+		case <-n.fresh:
+		case <-ctx.Done():
+			return g.Wait()
+		}
+	}
+}
+
+func (n *Notifier) unstarted() []*queue {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	qs := n.idle
+	n.idle = nil
+	return qs
+}
+
+// Notify owes target the news of c, merged with what it is owed already, and
+// returns at once. A change is told as soon as the target's debounce allows.
+// A target that is not configured drops it with a warning.
+//
+// Notify is called after the files are in place. It is also how debts that
+// survived a crash come back; if their files had not been published when they
+// were written down, c.At is zero and becomes the time of this call.
+func (n *Notifier) Notify(target string, c Change) {
+	c = c.stamped()
+	if q := n.find(target); q != nil && q.push(c) {
+		return
+	}
+	n.log.Warn("notification dropped, its target is not configured", "target", target)
+	n.settled(target, Outcome{Kind: Dropped, Change: c})
+}
+
+func (n *Notifier) find(target string) *queue {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	i := slices.IndexFunc(n.queues, func(q *queue) bool { return q.name == target })
+	if i < 0 {
+		return nil
+	}
+	return n.queues[i]
+}
+
+// Reconfigure replaces the targets, which have passed [Target.Validate]. Debts
+// go to the target of the same name, which is then tried at once; those of
+// targets that are gone are dropped with a warning. An attempt that is under
+// way ends as it began.
+func (n *Notifier) Reconfigure(targets []Target) {
+	var gone []*queue
+	n.mu.Lock()
+	old := n.queues
+	n.queues = nil
+	for _, t := range targets {
+		t = t.withDefaults()
+		i := slices.IndexFunc(old, func(q *queue) bool { return q.name == t.Name })
+		if i >= 0 {
+			n.queues = append(n.queues, old[i])
+			old[i].retarget(t)
+			continue
+		}
+		q := newQueue(t, n.log, n.settled, n.attempt())
+		n.queues = append(n.queues, q)
+		n.idle = append(n.idle, q)
+	}
+	for _, q := range old {
+		if !slices.Contains(n.queues, q) {
+			gone = append(gone, q)
+		}
+	}
+	n.mu.Unlock()
+	for _, q := range gone {
+		q.retire()
+	}
+	select {
+	case n.fresh <- struct{}{}:
+	default:
+	}
+}
+
+// Owed returns what is owed now, one debt for each target that is owed
+// anything, in configured order, with what is just being told included. The
+// caller owns the result.
+//
+// An agent that writes debts down before it publishes must keep those beside
+// what Owed returns until it has called Notify for them.
+func (n *Notifier) Owed() []Debt {
+	var ds []Debt
+	for _, q := range n.snapshot() {
+		if c, ok := q.debt(); ok {
+			ds = append(ds, Debt{Target: q.name, Change: c})
+		}
+	}
+	return ds
+}
+
+// Status returns the state of every target, in configured order. The caller
+// owns the result.
+func (n *Notifier) Status() []TargetStatus {
+	qs := n.snapshot()
+	ss := make([]TargetStatus, 0, len(qs))
+	for _, q := range qs {
+		ss = append(ss, q.status())
+	}
+	return ss
+}
+
+func (n *Notifier) snapshot() []*queue {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.queues)
+}

@@ -1,0 +1,170 @@
+package endpoint
+
+import (
+	"cmp"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/textproto"
+	"strings"
+	"time"
+)
+
+// Defaults of [Options].
+const (
+	DefaultPathPrefix     = "/v1/"
+	DefaultMaxConnections = 800
+)
+
+// DefaultTokenHeaders returns the headers the peer's clients send their token
+// in.
+func DefaultTokenHeaders() []string {
+	return []string{"X-Aws-Parameters-Secrets-Token", "X-Vault-Token"}
+}
+
+// Options say where the endpoint listens and whom it answers. A zero field
+// means its default.
+type Options struct {
+	// Listen is host:port, where host is a loopback address or localhost. Port
+	// 0 takes a free one. There is no default.
+	Listen string
+	// TokenHeaders are the headers a token may come in; a request passes if any
+	// of them holds a valid one. Default: [DefaultTokenHeaders].
+	TokenHeaders []string
+	// PathPrefix is what comes before the id in a path-style request; it need
+	// not end in a slash. Default: [DefaultPathPrefix].
+	PathPrefix string
+	// AllowedHosts are Host headers accepted beside localhost and loopback
+	// addresses: a name for any port of it, or name:port.
+	AllowedHosts []string
+	// MaxConnections is how many requests are answered at a time; /ping has two
+	// more. Default: [DefaultMaxConnections].
+	MaxConnections int
+	// Timeouts bound what a slow client can hold.
+	Timeouts Timeouts
+	// Logger gets what the HTTP server has to say, accept errors above all.
+	// Default: nowhere.
+	Logger *slog.Logger
+}
+
+// Timeouts bound the parts of a connection's life. Zero means the default
+// beside each field. Read and Write must leave the Reader its 15 s: net/http
+// ends a request's context with the first of them.
+type Timeouts struct {
+	ReadHeader time.Duration // from the first byte to the end of the head: 5s
+	Read       time.Duration // from the first byte to the end of the body: 30s
+	Write      time.Duration // from the head's end to the answer's last byte: 30s
+	Idle       time.Duration // between two requests of a connection: 2m
+}
+
+func (t Timeouts) withDefaults() Timeouts {
+	return Timeouts{
+		ReadHeader: cmp.Or(t.ReadHeader, 5*time.Second),
+		Read:       cmp.Or(t.Read, 30*time.Second),
+		Write:      cmp.Or(t.Write, 30*time.Second),
+		Idle:       cmp.Or(t.Idle, 2*time.Minute),
+	}
+}
+
+// Check returns all that is wrong with o and can be told without binding
+// anything, joined, each with a hint.
+func (o Options) Check() error {
+	_, err := o.settings(nil)
+	return errors.Join(checkListen(o.Listen), err)
+}
+
+// settings is what requests are checked by: immutable, and replaced whole by a
+// reload.
+type settings struct {
+	tokens       *Tokens
+	tokenHeaders []string
+	pathPrefix   string
+	hosts        map[string]bool
+	maxInFlight  int64
+}
+
+func (o Options) settings(tokens *Tokens) (*settings, error) {
+	s := &settings{
+		tokens:      tokens,
+		pathPrefix:  cmp.Or(o.PathPrefix, DefaultPathPrefix),
+		hosts:       make(map[string]bool, len(o.AllowedHosts)),
+		maxInFlight: int64(cmp.Or(o.MaxConnections, DefaultMaxConnections)),
+	}
+	errs := []error{s.setHeaders(o.TokenHeaders), s.setHosts(o.AllowedHosts)}
+	if !strings.HasPrefix(s.pathPrefix, "/") || strings.ContainsAny(s.pathPrefix, "?# \t\r\n") {
+		errs = append(errs, withHint("the default is "+DefaultPathPrefix,
+			"use path prefix %q: it must begin with / and hold no space, ? or #", s.pathPrefix))
+	}
+	if s.maxInFlight < 1 {
+		errs = append(errs, withHint("leave it out for the default",
+			"limit connections to %d: the limit must be at least 1", o.MaxConnections))
+	}
+	return s, errors.Join(errs...)
+}
+
+func (s *settings) setHeaders(names []string) error {
+	if len(names) == 0 {
+		names = DefaultTokenHeaders()
+	}
+	var errs []error
+	for _, name := range names {
+		if !isHeaderName(name) || strings.EqualFold(name, "Host") {
+			errs = append(errs, withHint("name a header such as X-Vault-Token",
+				"take the token from header %q: no header can be called that", name))
+			continue
+		}
+		s.tokenHeaders = append(s.tokenHeaders, textproto.CanonicalMIMEHeaderKey(name))
+	}
+	return errors.Join(errs...)
+}
+
+// isHeaderName reports whether name is a token (RFC 9110, 5.6.2).
+func isHeaderName(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+	})
+}
+
+func (s *settings) setHosts(hosts []string) error {
+	var errs []error
+	for _, host := range hosts {
+		name, _, ok := splitHost(host)
+		if !ok || name == "" || strings.ContainsAny(name, "/*@ \t") {
+			errs = append(errs, withHint("give the name clients use, with or without a port, such as secrets.internal",
+				"allow host %q: not a host name", host))
+			continue
+		}
+		s.hosts[strings.ToLower(host)] = true
+	}
+	return errors.Join(errs...)
+}
+
+// checkListen holds that the endpoint listens on loopback only. Names other
+// than localhost are refused unresolved: what they mean is up to somebody
+// else's DNS.
+func checkListen(listen string) error {
+	const hint = "listen on a loopback address such as 127.0.0.1:2773"
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return withHint(hint, "listen on %q: not an address with a port", listen)
+	}
+	if !isLoopbackName(host) {
+		return withHint(hint, "listen on %s: not a loopback address", listen)
+	}
+	if _, err := netip.ParseAddrPort("127.0.0.1:" + port); err != nil {
+		return withHint(hint, "listen on %s: not a port number", listen)
+	}
+	return nil
+}
+
+// bindAddress returns what is bound for a listen address that passed
+// checkListen. localhost is 127.0.0.1, which is where the peer's clients look,
+// whatever /etc/hosts says.
+func bindAddress(listen string) string {
+	host, port, _ := net.SplitHostPort(listen)
+	if strings.EqualFold(host, "localhost") {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}

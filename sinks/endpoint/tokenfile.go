@@ -1,0 +1,202 @@
+package endpoint
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+const defaultTokenMode fs.FileMode = 0o400
+
+// tokenMode returns the mode a token file is to have.
+func tokenMode(mode fs.FileMode) (fs.FileMode, error) {
+	if mode == 0 {
+		return defaultTokenMode, nil
+	}
+	if mode&^0o640 != 0 || mode&0o400 == 0 {
+		return 0, withHint(`use "0400", or "0440" for a group of readers`,
+			"give the token file mode %04o: only its owner and readers in its group can be let in", uint32(mode))
+	}
+	return mode, nil
+}
+
+// CheckTokenFile reports what [OpenTokens] would find wrong with the token file
+// at path, without writing anything. A missing file is no error where it could
+// be made. Mode is as in [TokenOptions].
+func CheckTokenFile(path string, mode fs.FileMode) error {
+	mode, err := tokenMode(mode)
+	if err != nil {
+		return err
+	}
+	if missing, err := tokenFileMissing(path); missing || err != nil {
+		return err
+	}
+	_, err = tokenFile{path: path, mode: mode}.read()
+	return err
+}
+
+// tokenFileMissing reports whether there is nothing at path, in a directory
+// that is fit for a token file.
+func tokenFileMissing(path string) (bool, error) {
+	if _, err := os.Lstat(path); err == nil {
+		return false, nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("look at token file %s: %w", path, err)
+	}
+	return true, checkTokenDir(path)
+}
+
+// read returns the digest of the token, having checked that the file can be
+// trusted. What is checked is the file that was opened.
+func (f tokenFile) read() (digest, error) {
+	if err := checkTokenDirs(f.path); err != nil {
+		return digest{}, err
+	}
+	// Without O_NONBLOCK a named pipe would hold the agent here.
+	file, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrPermission) {
+		return digest{}, withHint("let the agent own it, or give it a group the agent is in and set the mode 0440 in endpoint.token_file",
+			"read the token file: %w", err)
+	}
+	if err != nil {
+		return digest{}, fmt.Errorf("read the token file: %w", err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return digest{}, fmt.Errorf("read the token file: %w", err)
+	}
+	if err := f.trust(info); err != nil {
+		return digest{}, err
+	}
+	content, err := io.ReadAll(io.LimitReader(file, maxTokenBytes+2))
+	if err != nil {
+		return digest{}, fmt.Errorf("read the token file: %w", err)
+	}
+	return digestToken(string(content), "token file "+f.path)
+}
+
+// trust refuses a file that others can read or write, or whose owner could
+// choose the token.
+func (f tokenFile) trust(info fs.FileInfo) error {
+	perm := info.Mode().Perm()
+	switch forbidden := 0o077 &^ (f.mode & 0o040); {
+	case !info.Mode().IsRegular():
+		return withHint("name a file that holds the token and nothing else", "use token file %s: not a regular file", f.path)
+	case perm&forbidden != 0:
+		hint := fmt.Sprintf("chmod %04o %s", f.mode, f.path)
+		if perm&forbidden == 0o040 {
+			hint += ", or allow the group with a mode of 0440 in endpoint.token_file"
+		}
+		return withHint(hint, "use token file %s: its mode %04o lets others in", f.path, perm)
+	}
+	if uid := ownerOf(info); !isTrusted(uid) {
+		return withHint(fmt.Sprintf("chown %d %s", os.Geteuid(), f.path),
+			"use token file %s: it belongs to uid %d, neither root nor the agent (uid %d)", f.path, uid, os.Geteuid())
+	}
+	return nil
+}
+
+// checkTokenDirs checks the directory the path names and, where the file is a
+// symlink, the one it really lies in.
+func checkTokenDirs(path string) error {
+	if err := checkTokenDir(path); err != nil {
+		return err
+	}
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return fmt.Errorf("read the token file: %w", err)
+	}
+	return checkTokenDir(target)
+}
+
+// checkTokenDir refuses a directory in which others could put another token
+// file in this one's place: one they can write to without the sticky bit, or
+// one they own.
+func checkTokenDir(path string) error {
+	dir := filepath.Dir(path)
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return withHint("make the directory, for example with systemd's RuntimeDirectory=",
+			"use token file %s: directory %s does not exist", path, dir)
+	case err != nil:
+		return fmt.Errorf("look at the token file's directory: %w", err)
+	case !info.IsDir():
+		return withHint("name a file in a directory", "use token file %s: %s is not a directory", path, dir)
+	case info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0:
+		return withHint(fmt.Sprintf("chmod go-w %s, or move the token to a directory of its own", dir),
+			"use token file %s: others can write to directory %s (mode %04o)", path, dir, info.Mode().Perm())
+	}
+	if uid := ownerOf(info); !isTrusted(uid) {
+		return withHint("move the token to a directory of its own",
+			"use token file %s: directory %s belongs to uid %d, neither root nor the agent (uid %d)", path, dir, uid, os.Geteuid())
+	}
+	return nil
+}
+
+func isTrusted(uid int) bool { return uid == 0 || uid == os.Geteuid() }
+
+// ownerOf returns the owner's uid, or -1, whom nobody trusts, where there is
+// none to know.
+func ownerOf(info fs.FileInfo) int {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(st.Uid)
+	}
+	return -1
+}
+
+// makeTokenFile makes a file with a token of 256 bits at path if nothing is
+// there. The file appears whole under its name or not at all: the link fails if
+// somebody else's is there first, and then theirs is the token.
+func makeTokenFile(path string, mode fs.FileMode) error {
+	if missing, err := tokenFileMissing(path); !missing || err != nil {
+		return err
+	}
+	err := linkToken(path, mode)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return withHint("let the agent write to the directory, or make the file yourself: (umask 077; openssl rand -hex 32 >"+path+")",
+			"make token file %s: %w", path, err)
+	}
+	return nil
+}
+
+func linkToken(path string, mode fs.FileMode) (err error) {
+	root, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	temp := "." + filepath.Base(path) + "." + rand.Text()
+	file, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, defaultTokenMode)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Remove(temp)) }()
+	if err := writeToken(file, mode); err != nil {
+		return err
+	}
+	return root.Link(temp, filepath.Base(path))
+}
+
+// writeToken writes the token without a newline, for programs that put the
+// file's bytes into a header as they are. The mode is set before there is
+// anything to read.
+func writeToken(file *os.File, mode fs.FileMode) (err error) {
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if err := file.Chmod(mode); err != nil {
+		return err
+	}
+	var token [32]byte
+	_, _ = rand.Read(token[:]) // never fails (crypto/rand, since Go 1.24)
+	if _, err := file.WriteString(hex.EncodeToString(token[:])); err != nil {
+		return err
+	}
+	return file.Sync()
+}

@@ -1,0 +1,125 @@
+package endpoint
+
+import (
+	"net/http"
+	"time"
+
+	"secretsd/agent/secret"
+)
+
+// Entry is one configured secret as it is to be served.
+type Entry struct {
+	// Name is the configured name. A request for it gets this entry, whatever
+	// its stage. Where Name is also one of the IDs of any entry it means that
+	// id, so that clients of the peer get what the service would give them.
+	Name string
+	// IDs are the ids of the service that mean this secret: the id configured,
+	// its ARN, partial ARN and friendly name, as far as they are known.
+	IDs []string
+	// Stage is the staging label the entry follows, or empty for an entry
+	// pinned to a version id.
+	Stage string
+	// Version is the value to be served, or nil if there is none to serve:
+	// never read, or past max_stale. It is shared and never written to.
+	Version *secret.Version
+	// Confirmed is when the source last said that Version is the current one.
+	Confirmed time.Time
+	// Stale says that a due refresh has failed since; the answer then carries
+	// Age and X-Secretsd-Stale.
+	Stale bool
+	// Err is answered at once where Version is nil. With both nil the request
+	// goes to the [Reader], so that it can join the read under way.
+	Err error
+}
+
+// View is an immutable set of entries, ready to be served. Any number of
+// goroutines may use it.
+type View struct {
+	byID   map[string][]*served
+	byName map[string]*served
+	// bodies is kept for the next view, which encodes only versions that are
+	// not in it.
+	bodies map[*secret.Version][]byte
+}
+
+// served is an entry with its answer.
+type served struct {
+	version *secret.Version
+	stage   string
+	// response has status 0 where only the Reader can answer.
+	response response
+}
+
+// NewView returns a view of entries, which it does not keep. Where two entries
+// have the same id and stage, or the same name, the first is served. Bodies of
+// versions that prev holds, by pointer, are taken from it; prev may be nil.
+func NewView(prev *View, entries []Entry) *View {
+	v := &View{
+		byID:   make(map[string][]*served, 3*len(entries)),
+		byName: make(map[string]*served, len(entries)),
+		bodies: make(map[*secret.Version][]byte, len(entries)),
+	}
+	for i := range entries {
+		e := &entries[i]
+		s := v.serve(prev, e)
+		for _, id := range e.IDs {
+			v.byID[id] = append(v.byID[id], s)
+		}
+		if _, taken := v.byName[e.Name]; !taken && e.Name != "" {
+			v.byName[e.Name] = s
+		}
+	}
+	return v
+}
+
+func (v *View) serve(prev *View, e *Entry) *served {
+	s := &served{version: e.Version, stage: e.Stage}
+	switch {
+	case e.Version != nil:
+		s.response = response{status: http.StatusOK, body: v.body(prev, e.Version), json: true, stale: e.Stale, confirmed: e.Confirmed}
+	case e.Err != nil:
+		s.response = errorResponse(e.Err)
+	}
+	return s
+}
+
+func (v *View) body(prev *View, version *secret.Version) []byte {
+	b, ok := v.bodies[version]
+	if !ok && prev != nil {
+		b, ok = prev.bodies[version]
+	}
+	if !ok {
+		b = encodeVersion(version)
+	}
+	v.bodies[version] = b
+	return b
+}
+
+// find returns the entry that p asks for, or nil if none of the view is it.
+// Without stage and version an id means AWSCURRENT (GetSecretValue, API
+// reference) and a configured name the stage of its entry.
+func (v *View) find(p *params) *served {
+	if same, ok := v.byID[p.id]; ok {
+		for _, s := range same {
+			if s.matches(p, secret.StageCurrent) {
+				return s
+			}
+		}
+		return nil
+	}
+	if s, ok := v.byName[p.id]; ok && s.matches(p, s.stage) {
+		return s
+	}
+	return nil
+}
+
+func (s *served) matches(p *params, defaultStage string) bool {
+	if p.versionID != "" {
+		return s.version != nil && s.version.VersionID == p.versionID &&
+			(p.stage == "" || s.version.HasStage(p.stage))
+	}
+	if p.stage != "" {
+		return s.stage == p.stage
+	}
+	return s.stage == defaultStage
+}
