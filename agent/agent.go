@@ -82,7 +82,11 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	a := &Agent{opts: opts, log: opts.Logger, clock: bootClock, reloads: make(chan reload), expiredSaid: map[string]bool{}}
+	if opts.clock == nil {
+		opts.clock = bootClock
+	}
+	a := &Agent{opts: opts, log: opts.Logger, clock: opts.clock, reloads: make(chan reload), expiredSaid: map[string]bool{}}
+	a.health.clock = a.clock
 	a.others = newOthers(a.clock)
 	if a.state, err = openState(cfg.StateDir); err != nil {
 		return nil, err
@@ -127,7 +131,6 @@ func (a *Agent) Close() {
 // an error only if a listener breaks.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.state.close()
-	a.restoreDebts()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { a.refresh.run(ctx); return nil })
 	g.Go(func() error { return a.notifier.Run(ctx) })
@@ -146,6 +149,10 @@ func (a *Agent) Run(ctx context.Context) error {
 // loop is the applying goroutine. It is level-triggered: however often
 // something changed, a pass looks at the latest snapshot.
 func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
+	a.pass(ctx, false)
+	// After the first pass, so that what it changes and what was owed before
+	// are told together.
+	a.restoreDebts()
 	heal := time.NewTicker(a.build.cfg.HealInterval.Std())
 	defer heal.Stop()
 	for {

@@ -125,9 +125,10 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 			done = append(done, c)
 		}
 	}
+	at := time.Now()
 	a.serve(snap)
 	for _, d := range a.debts(done) {
-		d.At = time.Now()
+		d.At = at
 		a.tell(d.Target, d.Change)
 	}
 	if len(owed) > 0 {

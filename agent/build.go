@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"secretsd/agent/config"
 	"secretsd/agent/source"
 	"secretsd/agent/source/local"
 	"secretsd/sinks/endpoint"
+	"secretsd/sinks/files"
 )
 
 // Options are what an agent needs beside its configuration.
@@ -22,6 +24,9 @@ type Options struct {
 	Local *local.Service
 	// Ready is called once, when everything is in place. It must not block.
 	Ready func(Counts)
+
+	// clock is bootClock where it is nil; tests whose time is not real set it.
+	clock func() time.Duration
 }
 
 // Counts say how much is in place.
@@ -152,10 +157,17 @@ func endpointOptions(e *config.Endpoint, log *slog.Logger) endpoint.Options {
 	}
 }
 
-func tokenOptions(e *config.Endpoint) endpoint.TokenOptions {
-	return endpoint.TokenOptions{
+// tokenOptions looks the owner of a token file up, which is all that can fail.
+func tokenOptions(e *config.Endpoint) (endpoint.TokenOptions, error) {
+	o := endpoint.TokenOptions{
 		File: e.TokenFile.Path, Mode: e.TokenFile.Mode.Perm(), Env: e.TokenEnv, Grace: e.TokenGrace.Std(),
 	}
+	if e.TokenFile.Owner == "" && e.TokenFile.Group == "" {
+		return o, nil
+	}
+	uid, gid, err := files.LookupOwner(e.TokenFile.Owner, e.TokenFile.Group)
+	o.Owner = &endpoint.Owner{UID: uid, GID: gid}
+	return o, err
 }
 
 // checkEndpoint finds what is wrong with the endpoint's options and its token
@@ -170,7 +182,11 @@ func checkEndpoint(cfg *config.Config) error {
 		errs = append(errs, placed(cfg, err, &e.Listen, &cfg.Endpoint))
 	}
 	if e.TokenFile.Path != "" {
-		if err := endpoint.CheckTokenFile(e.TokenFile.Path, e.TokenFile.Mode.Perm()); err != nil {
+		tokens, err := tokenOptions(e)
+		if err == nil {
+			err = endpoint.CheckTokenFile(tokens)
+		}
+		if err != nil {
 			errs = append(errs, placed(cfg, err, &e.TokenFile, &cfg.Endpoint))
 		}
 	}

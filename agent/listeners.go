@@ -74,7 +74,11 @@ func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, e *config.End
 		l.onCommit = append(l.onCommit, func() { l.tokens = nil })
 		return nil
 	}
-	tokens, err := l.prepareTokens(a, tokenOptions(e))
+	from, err := tokenOptions(e)
+	if err != nil {
+		return fmt.Errorf("endpoint: %w", err)
+	}
+	tokens, err := l.prepareTokens(a, from)
 	if err != nil {
 		return fmt.Errorf("endpoint: %w", err)
 	}
@@ -119,7 +123,6 @@ func (l *listeners) prepareTelemetry(ctx context.Context, a *Agent, t *config.Te
 	if t == nil {
 		return nil
 	}
-	a.health.clock = a.clock
 	return l.prepareHTTP(ctx, telemetryListener, t.Listen, a.health.handler())
 }
 

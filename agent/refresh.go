@@ -43,7 +43,9 @@ type refresher struct {
 	log   *slog.Logger
 	clock func() time.Duration
 	wake  chan struct{}
-	phase float64 // between a half and one
+	// started is closed when reads may begin.
+	started chan struct{}
+	phase   float64 // between a half and one
 
 	mu       sync.Mutex // guards what follows, never held across a read
 	source   fetcher
@@ -76,7 +78,7 @@ type schedule struct {
 }
 
 func newRefresher(st *store.Store, src fetcher, secrets []*schedule, clock func() time.Duration, log *slog.Logger) *refresher {
-	r := &refresher{store: st, log: log, clock: clock, wake: make(chan struct{}, 1), phase: 0.5 + 0.5*rand.Float64()}
+	r := &refresher{store: st, log: log, clock: clock, wake: make(chan struct{}, 1), started: make(chan struct{}), phase: 0.5 + 0.5*rand.Float64()}
 	r.configure(src, secrets)
 	return r
 }
@@ -122,9 +124,7 @@ func (r *refresher) poke() {
 // run reads what is due until ctx is done, and returns when the last read has
 // ended.
 func (r *refresher) run(ctx context.Context) {
-	r.mu.Lock()
-	r.base = ctx
-	r.mu.Unlock()
+	r.begin(ctx)
 	defer r.drain()
 	for {
 		wait := r.startDue()
@@ -138,6 +138,14 @@ func (r *refresher) run(ctx context.Context) {
 		case <-timer.C:
 		}
 	}
+}
+
+// begin sets the lifetime of all reads.
+func (r *refresher) begin(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.base = ctx
+	close(r.started)
 }
 
 func (r *refresher) drain() {
@@ -345,9 +353,14 @@ func (r *refresher) fetcher() fetcher {
 // readNow joins the read of name in flight, or starts one, and returns when its
 // outcome is in the store or ctx is done.
 func (r *refresher) readNow(ctx context.Context, name string) error {
+	select {
+	case <-r.started:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	r.mu.Lock()
 	s := r.secrets[name]
-	if s == nil || r.base == nil || r.draining {
+	if s == nil || r.draining {
 		r.mu.Unlock()
 		return context.Canceled
 	}

@@ -79,9 +79,7 @@ func Render(ctx context.Context, cfg *config.Config, opts Options) (Report, erro
 // readAll reads every secret once and returns when all answers are in the
 // store.
 func (r *refresher) readAll(ctx context.Context) {
-	r.mu.Lock()
-	r.base = ctx
-	r.mu.Unlock()
+	r.begin(ctx)
 	r.startDue()
 	r.rounds.Wait()
 }

@@ -32,12 +32,15 @@ const envFileMode fs.FileMode = 0o640
 // TokenOptions say where the tokens come from. At least one of File and Env is
 // given; with both, each token is valid.
 type TokenOptions struct {
-	// File is the path of a token file. It is made if it is missing; its
-	// directory must exist.
+	// File is the path of a token file. It is made if it is missing, and so is
+	// the directory it lies in, but not those above.
 	File string
 	// Mode is given to a file that is made, and an existing one may be readable
 	// by its group only if Mode says so. At most 0640. Zero means 0400.
 	Mode fs.FileMode
+	// Owner is given to a file that is made, and an existing one may belong to
+	// it. Nil means the agent's own user and group.
+	Owner *Owner
 	// Env are names of environment variables. The first that is set holds the
 	// token, or file://PATH. Such a file is never made, and its group may read
 	// it.
@@ -48,6 +51,10 @@ type TokenOptions struct {
 	// LookupEnv is os.LookupEnv where it is nil.
 	LookupEnv func(name string) (value string, set bool)
 }
+
+// Owner are the numbers of a user and a group, each -1 where it is to stay as
+// the system chose it.
+type Owner struct{ UID, GID int }
 
 // Tokens are the tokens that clients may send. They are kept as SHA-256 digests
 // only. Its methods may be called from any goroutine, but Reload by one at a
@@ -75,8 +82,9 @@ type replacedToken struct {
 
 // tokenFile is a file that is read again at every reload.
 type tokenFile struct {
-	path string
-	mode fs.FileMode
+	path  string
+	mode  fs.FileMode
+	owner *Owner
 }
 
 // OpenTokens reads the tokens, having made the token file if it was missing.
@@ -87,14 +95,14 @@ type tokenFile struct {
 func OpenTokens(o TokenOptions) (*Tokens, error) {
 	t := &Tokens{grace: o.Grace}
 	if o.File != "" {
-		mode, err := tokenMode(o.Mode)
+		f, err := o.file()
 		if err != nil {
 			return nil, err
 		}
-		if err := makeTokenFile(o.File, mode); err != nil {
+		if err := f.make(); err != nil {
 			return nil, err
 		}
-		t.files = append(t.files, tokenFile{path: o.File, mode: mode})
+		t.files = append(t.files, f)
 	}
 	var fixed []digest
 	if len(o.Env) > 0 {

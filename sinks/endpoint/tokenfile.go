@@ -26,30 +26,43 @@ func tokenMode(mode fs.FileMode) (fs.FileMode, error) {
 	return mode, nil
 }
 
-// CheckTokenFile reports what [OpenTokens] would find wrong with the token file
-// at path, without writing anything. A missing file is no error where it could
-// be made. Mode is as in [TokenOptions].
-func CheckTokenFile(path string, mode fs.FileMode) error {
-	mode, err := tokenMode(mode)
+// CheckTokenFile reports what [OpenTokens] would find wrong with o.File,
+// without writing anything. A missing file is no error where it could be made.
+func CheckTokenFile(o TokenOptions) error {
+	f, err := o.file()
 	if err != nil {
 		return err
 	}
-	if missing, err := tokenFileMissing(path); missing || err != nil {
+	if missing, err := f.missing(); missing || err != nil {
 		return err
 	}
-	_, err = tokenFile{path: path, mode: mode}.read()
+	_, err = f.read()
 	return err
 }
 
-// tokenFileMissing reports whether there is nothing at path, in a directory
-// that is fit for a token file.
-func tokenFileMissing(path string) (bool, error) {
-	if _, err := os.Lstat(path); err == nil {
+// file returns o.File as it is to be read and made.
+func (o TokenOptions) file() (tokenFile, error) {
+	mode, err := tokenMode(o.Mode)
+	return tokenFile{path: o.File, mode: mode, owner: o.Owner}, err
+}
+
+// missing reports whether there is nothing at the path, in a directory that is
+// fit for a token file, or could be made beside one that exists.
+func (f tokenFile) missing() (bool, error) {
+	if _, err := os.Lstat(f.path); err == nil {
 		return false, nil
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("look at token file %s: %w", path, err)
+		return false, fmt.Errorf("look at token file %s: %w", f.path, err)
 	}
-	return true, checkTokenDir(path)
+	dir := filepath.Dir(f.path)
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return true, checkTokenDir(f.path)
+	}
+	if info, err := os.Stat(filepath.Dir(dir)); err != nil || !info.IsDir() {
+		return false, withHint("make the directory, for example with systemd's RuntimeDirectory=",
+			"use token file %s: neither directory %s nor the one above it exists", f.path, dir)
+	}
+	return true, nil
 }
 
 // read returns the digest of the token, having checked that the file can be
@@ -96,7 +109,7 @@ func (f tokenFile) trust(info fs.FileInfo) error {
 		}
 		return withHint(hint, "use token file %s: its mode %04o lets others in", f.path, perm)
 	}
-	if uid := ownerOf(info); !isTrusted(uid) {
+	if uid := ownerOf(info); !isTrusted(uid) && (f.owner == nil || uid != f.owner.UID) {
 		return withHint(fmt.Sprintf("chown %d %s", os.Geteuid(), f.path),
 			"use token file %s: it belongs to uid %d, neither root nor the agent (uid %d)", f.path, uid, os.Geteuid())
 	}
@@ -152,45 +165,80 @@ func ownerOf(info fs.FileInfo) int {
 	return -1
 }
 
-// makeTokenFile makes a file with a token of 256 bits at path if nothing is
-// there. The file appears whole under its name or not at all: the link fails if
-// somebody else's is there first, and then theirs is the token.
-func makeTokenFile(path string, mode fs.FileMode) error {
-	if missing, err := tokenFileMissing(path); !missing || err != nil {
+// make makes a file with a token of 256 bits if nothing is there, and the
+// directory it lies in. The file appears whole under its name or not at all:
+// the link fails if somebody else's is there first, and then theirs is the
+// token.
+func (f tokenFile) make() error {
+	if missing, err := f.missing(); !missing || err != nil {
 		return err
 	}
-	err := linkToken(path, mode)
+	err := f.makeDir()
+	if err == nil {
+		err = f.link()
+	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return withHint("let the agent write to the directory, or make the file yourself: (umask 077; openssl rand -hex 32 >"+path+")",
-			"make token file %s: %w", path, err)
+		return withHint("let the agent write to the directory, or make the file yourself: (umask 077; openssl rand -hex 32 >"+f.path+")",
+			"make token file %s: %w", f.path, err)
 	}
 	return nil
 }
 
-func linkToken(path string, mode fs.FileMode) (err error) {
-	root, err := os.OpenRoot(filepath.Dir(path))
+// makeDir makes the directory if it is missing: a pod's memory volume may be
+// written by every container, and so is no place for the token itself.
+func (f tokenFile) makeDir() error {
+	dir := filepath.Dir(f.path)
+	mode := fs.FileMode(0o700)
+	if f.mode&0o040 != 0 {
+		mode = 0o750
+	}
+	err := os.Mkdir(dir, mode)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err == nil && f.owner != nil {
+		// The agent keeps the directory, so that nobody else can put another
+		// token into it.
+		err = os.Chown(dir, -1, f.owner.GID)
+	}
+	if err == nil {
+		err = os.Chmod(dir, mode) // whatever the umask
+	}
+	if err != nil {
+		return err
+	}
+	return checkTokenDir(f.path)
+}
+
+func (f tokenFile) link() (err error) {
+	root, err := os.OpenRoot(filepath.Dir(f.path))
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	temp := "." + filepath.Base(path) + "." + rand.Text()
+	temp := "." + filepath.Base(f.path) + "." + rand.Text()
 	file, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, defaultTokenMode)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Remove(temp)) }()
-	if err := writeToken(file, mode); err != nil {
+	if err := f.write(file); err != nil {
 		return err
 	}
-	return root.Link(temp, filepath.Base(path))
+	return root.Link(temp, filepath.Base(f.path))
 }
 
-// writeToken writes the token without a newline, for programs that put the
-// file's bytes into a header as they are. The mode is set before there is
+// write writes the token without a newline, for programs that put the file's
+// bytes into a header as they are. Owner and mode are set before there is
 // anything to read.
-func writeToken(file *os.File, mode fs.FileMode) (err error) {
+func (f tokenFile) write(file *os.File) (err error) {
 	defer func() { err = errors.Join(err, file.Close()) }()
-	if err := file.Chmod(mode); err != nil {
+	if f.owner != nil {
+		if err := file.Chown(f.owner.UID, f.owner.GID); err != nil {
+			return err
+		}
+	}
+	if err := file.Chmod(f.mode); err != nil {
 		return err
 	}
 	var token [32]byte

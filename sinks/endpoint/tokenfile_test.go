@@ -25,7 +25,7 @@ func refusedTokenFile(t *testing.T, name, path string, mode fs.FileMode, want st
 	t.Helper()
 	before, _ := os.ReadDir(filepath.Dir(path))
 	for call, err := range map[string]error{
-		"check": endpoint.CheckTokenFile(path, mode),
+		"check": endpoint.CheckTokenFile(endpoint.TokenOptions{File: path, Mode: mode}),
 		"open":  func() error { _, err := endpoint.OpenTokens(endpoint.TokenOptions{File: path, Mode: mode}); return err }(),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -142,19 +142,19 @@ func TestTokenFilesThatHoldNoToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	refusedTokenFile(t, "a pipe", pipe, 0, "not a regular file")
-	refusedTokenFile(t, "no directory", filepath.Join(privateDir(t), "none", "token"), 0, "does not exist")
+	refusedTokenFile(t, "no directory above", filepath.Join(privateDir(t), "none", "none", "token"), 0, "exists")
 }
 
 func TestCheckTokenFileWritesNothing(t *testing.T) {
 	path := filepath.Join(privateDir(t), "token")
-	if err := endpoint.CheckTokenFile(path, 0); err != nil {
+	if err := endpoint.CheckTokenFile(endpoint.TokenOptions{File: path}); err != nil {
 		t.Errorf("a file that could be made: %v", err)
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("after the check: %v, want no file", err)
 	}
 	put(t, path, tokenA, 0o400)
-	if err := endpoint.CheckTokenFile(path, 0); err != nil {
+	if err := endpoint.CheckTokenFile(endpoint.TokenOptions{File: path}); err != nil {
 		t.Errorf("a good file: %v", err)
 	}
 }
@@ -166,5 +166,54 @@ func TestDanglingTokenSymlink(t *testing.T) {
 	}
 	if _, err := endpoint.OpenTokens(endpoint.TokenOptions{File: path}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v, want a missing file", err)
+	}
+}
+
+func TestTheTokensDirectoryIsMade(t *testing.T) {
+	parent := privateDir(t)
+	// As a pod's memory volume: everybody may write there.
+	if err := os.Chmod(parent, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(parent, "own", "token")
+	o := endpoint.TokenOptions{File: path, Mode: 0o440}
+	if err := endpoint.CheckTokenFile(o); err != nil {
+		t.Fatalf("a directory that can be made is a fault: %v", err)
+	}
+	if _, err := os.Stat(filepath.Dir(path)); err == nil {
+		t.Error("a check made the directory")
+	}
+	if _, err := endpoint.OpenTokens(o); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Dir(path))
+	if err != nil || info.Mode().Perm() != 0o750 {
+		t.Errorf("the directory's mode is %v (%v), want 0750", info.Mode(), err)
+	}
+}
+
+func TestTheTokensOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("giving a file away needs root")
+	}
+	const nobody = 65534
+	path := filepath.Join(privateDir(t), "token")
+	o := endpoint.TokenOptions{File: path, Owner: &endpoint.Owner{UID: nobody, GID: nobody}}
+	if _, err := endpoint.OpenTokens(o); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := info.Sys().(*syscall.Stat_t); st.Uid != nobody || st.Gid != nobody || info.Mode() != 0o400 {
+		t.Errorf("the token belongs to %d:%d with mode %v", st.Uid, st.Gid, info.Mode())
+	}
+	// Its configured owner is trusted with it, and no other.
+	if _, err := endpoint.OpenTokens(o); err != nil {
+		t.Errorf("the configured owner's file is refused: %v", err)
+	}
+	if _, err := endpoint.OpenTokens(endpoint.TokenOptions{File: path}); err == nil {
+		t.Error("another user's file is taken")
 	}
 }
