@@ -31,12 +31,12 @@ type running struct {
 	log   *lockedLog
 }
 
-func runAgent(t *testing.T, conf string, prepare func(*local.Service), body func(r *running)) {
+func runAgent(t *testing.T, conf string, prepare func(*running), body func(r *running)) {
 	dir := memoryDir(t)
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		r := &running{t: t, dir: dir, svc: local.New(local.Options{}), log: &lockedLog{}}
-		prepare(r.svc)
+		prepare(r)
 		r.opts = Options{
 			Logger: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Local: r.svc,
 			clock: func() time.Duration { return time.Since(start) + time.Hour },
@@ -120,7 +120,7 @@ files: [{path: DIR/out, contents: '{{ secret "db" }}'}]
 `
 
 func TestRotationReachesTheFile(t *testing.T) {
-	runAgent(t, oneSecret, func(s *local.Service) { must(t, s.Put("prod/db", "one")) }, func(r *running) {
+	runAgent(t, oneSecret, func(r *running) { must(t, r.svc.Put("prod/db", "one")) }, func(r *running) {
 		r.after(time.Second)
 		if got := r.file("out"); got != "one" {
 			t.Fatalf("the file holds %q", got)
@@ -141,7 +141,7 @@ func TestRotationReachesTheFile(t *testing.T) {
 
 // TestAnOutageKeepsWhatIsThere walks through an outage that outlasts max_stale.
 func TestAnOutageKeepsWhatIsThere(t *testing.T) {
-	runAgent(t, oneSecret, func(s *local.Service) { must(t, s.Put("prod/db", "one")) }, func(r *running) {
+	runAgent(t, oneSecret, func(r *running) { must(t, r.svc.Put("prod/db", "one")) }, func(r *running) {
 		r.after(time.Second)
 		if code, _ := r.health("/readyz"); code != 200 {
 			t.Fatalf("/readyz answers %d", code)
@@ -189,7 +189,7 @@ func TestAnOutageKeepsWhatIsThere(t *testing.T) {
 }
 
 func TestADeletedSecretDeletesNothing(t *testing.T) {
-	runAgent(t, oneSecret, func(s *local.Service) { must(t, s.Put("prod/db", "one")) }, func(r *running) {
+	runAgent(t, oneSecret, func(r *running) { must(t, r.svc.Put("prod/db", "one")) }, func(r *running) {
 		r.after(time.Second)
 		r.svc.SetFault(func(string, string) *local.Fault {
 			return &local.Fault{Code: "ResourceNotFoundException", Message: "Secrets Manager can't find the specified secret.", Status: 400}
@@ -205,9 +205,9 @@ func TestADeletedSecretDeletesNothing(t *testing.T) {
 }
 
 func TestAReloadReadsOnlyWhatIsNew(t *testing.T) {
-	prepare := func(s *local.Service) {
+	prepare := func(r *running) {
 		for _, n := range []string{"prod/db", "other"} {
-			must(t, s.Put(n, n+" value"))
+			must(t, r.svc.Put(n, n+" value"))
 		}
 	}
 	conf := strings.ReplaceAll(oneSecret, "interval: 1m", "interval: 10h, max_stale: 20h")
@@ -245,7 +245,7 @@ func TestTheEndpointReadsWhatTheViewLacks(t *testing.T) {
 refresh: {interval: 10m}
 secrets: [{name: db, id: prod/db}]
 `
-	runAgent(t, conf, func(s *local.Service) { must(t, s.Put("prod/db", "one")) }, func(r *running) {
+	runAgent(t, conf, func(r *running) { must(t, r.svc.Put("prod/db", "one")) }, func(r *running) {
 		read := func(q endpoint.Query) (string, error) {
 			ans, err := r.agent.Read(context.Background(), q)
 			if err != nil {
@@ -265,6 +265,7 @@ secrets: [{name: db, id: prod/db}]
 			t.Errorf("AWSPREVIOUS: %q %v", got, err)
 		}
 		// refreshNow goes to the source, however many ask.
+		r.svc.SetFault(func(string, string) *local.Fault { return &local.Fault{Delay: time.Second} })
 		before := r.svc.Calls()["GetSecretValue"]
 		var wg sync.WaitGroup
 		for range 20 {
@@ -275,7 +276,7 @@ secrets: [{name: db, id: prod/db}]
 			})
 		}
 		wg.Wait()
-		if got := r.svc.Calls()["GetSecretValue"] - before; got > 2 {
+		if got := r.svc.Calls()["GetSecretValue"] - before; got != 1 {
 			t.Errorf("20 refreshes cost %d calls", got)
 		}
 		if got, err := read(endpoint.Query{ID: "db"}); got != "two" || err != nil {
@@ -311,11 +312,15 @@ files:
   - {path: DIR/sub/file, contents: '{{ secret "db" }}', create_dirs: true}
 targets: [{name: hook, command: [/bin/false, "{}"], on_first: true}, {name: app, process: {pid_file: DIR/pid}}]
 `
-	runAgent(t, conf, func(s *local.Service) { must(t, s.Put("prod/db", `{"key":"`+canary+`"}`)) }, func(r *running) {
+	prepare := func(r *running) {
+		must(t, r.svc.Put("prod/db", `{"key":"`+canary+`"}`))
 		must(t, os.WriteFile(filepath.Join(r.dir, "pid"), []byte("rubbish "+canary), 0o600))
-		must(t, os.WriteFile(filepath.Join(r.dir, "sub"), nil, 0o600))
+	}
+	runAgent(t, conf, prepare, func(r *running) {
 		r.after(2 * time.Minute)
 		must(t, os.Chmod(filepath.Join(r.dir, "good"), 0o666))
+		must(t, os.RemoveAll(filepath.Join(r.dir, "sub")))
+		must(t, os.WriteFile(filepath.Join(r.dir, "sub"), nil, 0o600))
 		must(t, r.svc.Put("prod/db", canary))
 		r.after(5 * time.Minute)
 		if strings.Contains(r.log.String(), canary) {

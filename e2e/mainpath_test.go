@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // application starts a process that counts the SIGHUPs it gets, and returns
@@ -101,6 +102,10 @@ endpoint: {listen: "%[4]s", token_file: %[5]s}
 		t.Errorf("a wrong token is answered with %d %q", status, body)
 	}
 
+	// The kernel dates processes to a hundredth of a second: one that starts in
+	// the same as the publication would be signalled for it, to be sure.
+	published := time.Now()
+	eventually(t, "the application starts after the publication", func() bool { return time.Since(published) > 50*time.Millisecond })
 	_, hups := application(t, dir)
 	aws("update-secret", "--secret-id", "avApiKey", "--secret-string", `{"api_key": "secret_v2"}`)
 	eventually(t, "the file has the second value", func() bool { return content(file) == "key=secret_v2\n" })
