@@ -1,0 +1,11 @@
+package files
+
+// TempName returns a new temporary name for base, so that tests can lay what a
+// killed agent leaves.
+func TempName(base string) string { return tempName(tempKey(base)) }
+
+// IsTempOf reports whether name is a temporary name for base.
+func IsTempOf(name, base string) bool {
+	key, ok := parseTemp(name)
+	return ok && key == tempKey(base)
+}

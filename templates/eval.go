@@ -1,0 +1,398 @@
+package templates
+
+import (
+	"errors"
+	"strings"
+	"text/template/parse"
+)
+
+// rendering is one execution of one template.
+type rendering struct {
+	t     *Template
+	pass  *Pass
+	out   []byte
+	used  []string
+	work  int // steps taken; see maxWork
+	calls int // templates calling one another
+}
+
+// scope holds the variables of one template; an inner variable hides an outer
+// one of the same name.
+type scope struct{ vars []variable }
+
+type variable struct {
+	name  string
+	value any
+}
+
+func (s *scope) push(name string, v any) { s.vars = append(s.vars, variable{name, v}) }
+
+// find returns the innermost variable of that name; the parser has seen its
+// declaration.
+func (s *scope) find(name string) *variable {
+	for i := len(s.vars) - 1; i > 0; i-- {
+		if s.vars[i].name == name {
+			return &s.vars[i]
+		}
+	}
+	return &s.vars[0]
+}
+
+// flow says how the walk through a list of nodes ended.
+type flow int
+
+const (
+	next flow = iota
+	breakLoop
+	continueLoop
+)
+
+func (r *rendering) run() error {
+	_, err := r.list(&scope{vars: []variable{{"$", nil}}}, nil, r.t.main.Root)
+	return err
+}
+
+// fail gives err its place. An error that has one already keeps it, and what
+// is neither ours nor a failure loses its text.
+func (r *rendering) fail(n parse.Node, err error) error {
+	var placed *Error
+	if errors.As(err, &placed) {
+		return err
+	}
+	var f *failure
+	if !errors.As(err, &f) {
+		f = fail("the template cannot be rendered")
+	}
+	return r.t.errorAt(n, f)
+}
+
+// spend counts work done at n.
+func (r *rendering) spend(n parse.Node, steps int) error {
+	if r.work += steps; r.work > maxWork {
+		return r.fail(n, fail("the template does more work than is allowed"))
+	}
+	return nil
+}
+
+// write appends to the output.
+func (r *rendering) write(n parse.Node, s string) error {
+	if len(r.out)+len(s) > maxOutput {
+		return r.fail(n, fail("the output is larger than 8 MiB"))
+	}
+	r.out = append(r.out, s...)
+	return r.spend(n, len(s)/64)
+}
+
+func (r *rendering) list(s *scope, dot any, l *parse.ListNode) (flow, error) {
+	if l == nil {
+		return next, nil
+	}
+	for _, n := range l.Nodes {
+		if err := r.spend(n, 1); err != nil {
+			return next, err
+		}
+		if f, err := r.node(s, dot, n); f != next || err != nil {
+			return f, err
+		}
+	}
+	return next, nil
+}
+
+func (r *rendering) node(s *scope, dot any, n parse.Node) (flow, error) {
+	switch n := n.(type) {
+	case *parse.TextNode:
+		if len(r.out)+len(n.Text) > maxOutput {
+			return next, r.write(n, string(n.Text))
+		}
+		r.out = append(r.out, n.Text...)
+		return next, r.spend(n, len(n.Text)/64)
+	case *parse.ActionNode:
+		return next, r.action(s, dot, n)
+	case *parse.IfNode:
+		return r.branch(s, dot, &n.BranchNode, false)
+	case *parse.WithNode:
+		return r.branch(s, dot, &n.BranchNode, true)
+	case *parse.RangeNode:
+		return r.loop(s, dot, n)
+	case *parse.TemplateNode:
+		return next, r.template(s, dot, n)
+	case *parse.BreakNode:
+		return breakLoop, nil
+	case *parse.ContinueNode:
+		return continueLoop, nil
+	case *parse.CommentNode:
+		return next, nil
+	default:
+		return next, r.fail(n, fail("this kind of action is not known"))
+	}
+}
+
+func (r *rendering) action(s *scope, dot any, n *parse.ActionNode) error {
+	v, err := r.pipe(s, dot, n.Pipe)
+	if err != nil || len(n.Pipe.Decl) > 0 {
+		return err
+	}
+	str, err := asText(v)
+	if err != nil {
+		return r.fail(n, err)
+	}
+	return r.write(n, str)
+}
+
+// branch executes if, and with, which alone changes dot.
+func (r *rendering) branch(s *scope, dot any, b *parse.BranchNode, with bool) (flow, error) {
+	mark := len(s.vars)
+	defer func() { s.vars = s.vars[:mark] }()
+	v, err := r.pipe(s, dot, b.Pipe)
+	if err != nil {
+		return next, err
+	}
+	if !truth(v) {
+		return r.list(s, dot, b.ElseList)
+	}
+	if with {
+		dot = v
+	}
+	return r.list(s, dot, b.List)
+}
+
+func (r *rendering) template(s *scope, dot any, n *parse.TemplateNode) error {
+	var arg any
+	if n.Pipe != nil {
+		var err error
+		if arg, err = r.pipe(s, dot, n.Pipe); err != nil {
+			return err
+		}
+	}
+	tree := r.t.defined[n.Name]
+	if r.calls++; r.calls > maxCalls || tree == nil {
+		return r.fail(n, fail("templates call one another too deeply"))
+	}
+	_, err := r.list(&scope{vars: []variable{{"$", arg}}}, arg, tree.Root)
+	r.calls--
+	return err
+}
+
+// loop executes range.
+func (r *rendering) loop(s *scope, dot any, n *parse.RangeNode) (flow, error) {
+	mark := len(s.vars)
+	defer func() { s.vars = s.vars[:mark] }()
+	v, err := r.pipe(s, dot, n.Pipe)
+	if err != nil {
+		return next, err
+	}
+	body := len(s.vars)
+	ran := false
+	err = r.each(n, v, func(key, elem any) (flow, error) {
+		ran = true
+		r.bind(s, n.Pipe, body, key, elem)
+		f, err := r.list(s, elem, n.List)
+		s.vars = s.vars[:body]
+		return f, err
+	})
+	if err != nil || ran {
+		return next, err
+	}
+	f, err := r.list(s, dot, n.ElseList)
+	if f == breakLoop {
+		f = next // text/template ends the else branch alone, not the loop around
+	}
+	return f, err
+}
+
+// bind sets the loop's variables; with one, it is the element.
+func (r *rendering) bind(s *scope, p *parse.PipeNode, body int, key, elem any) {
+	values := []any{key, elem}[2-len(p.Decl):]
+	for i, d := range p.Decl {
+		if p.IsAssign {
+			s.find(d.Ident[0]).value = values[i]
+		} else {
+			s.vars[body-len(p.Decl)+i].value = values[i]
+		}
+	}
+}
+
+// each calls do for the elements of v until it returns breakLoop or an error.
+func (r *rendering) each(n *parse.RangeNode, v any, do func(key, elem any) (flow, error)) error {
+	step := func(key, elem any) (bool, error) {
+		if err := r.spend(n, 1); err != nil {
+			return false, err
+		}
+		f, err := do(key, elem)
+		return f != breakLoop && err == nil, err
+	}
+	if m, ok := asMap(v); ok {
+		for _, k := range sortedKeys(m) {
+			if more, err := step(k, m[k]); !more {
+				return err
+			}
+		}
+		return nil
+	}
+	if l, ok := asList(v); ok {
+		for i, e := range l {
+			if more, err := step(i, e); !more {
+				return err
+			}
+		}
+		return nil
+	}
+	return r.eachOther(n, v, step)
+}
+
+// eachOther goes through what is neither an object nor a list: nothing, or the
+// whole numbers below one.
+func (r *rendering) eachOther(n *parse.RangeNode, v any, step func(key, elem any) (bool, error)) error {
+	switch v.(type) {
+	case nil, none:
+		return nil
+	case int, int64, number:
+		count, err := asInt(v)
+		if err != nil {
+			return r.fail(n, err)
+		}
+		if len(n.Pipe.Decl) > 1 {
+			return r.fail(n, fail("range over a number has one variable, not two"))
+		}
+		for i := range count {
+			if more, err := step(nil, i); !more {
+				return err
+			}
+		}
+		return nil
+	}
+	f := fail("range needs a list, an object or a number, not a " + kind(v))
+	if t, ok := v.(text); ok {
+		f.secret = t.secret
+		f.hint = `a JSON array alone is text; its elements are those of: fromJson (secret "NAME")`
+	}
+	return r.fail(n, f)
+}
+
+// pipe evaluates a pipeline and sets the variables it declares.
+func (r *rendering) pipe(s *scope, dot any, p *parse.PipeNode) (any, error) {
+	var v any
+	for i, cmd := range p.Cmds {
+		var err error
+		if v, err = r.command(s, dot, cmd, v, i > 0); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range p.Decl {
+		if p.IsAssign {
+			s.find(d.Ident[0]).value = v
+		} else {
+			s.push(d.Ident[0], v)
+		}
+	}
+	return v, nil
+}
+
+// command evaluates one command; last is the result of the one before it, if
+// piped.
+func (r *rendering) command(s *scope, dot any, cmd *parse.CommandNode, last any, piped bool) (any, error) {
+	id, ok := cmd.Args[0].(*parse.IdentifierNode)
+	if !ok {
+		return r.operand(s, dot, cmd.Args[0]) // check has seen that it stands alone
+	}
+	f := functions()[id.Ident]
+	if f.lazy {
+		return r.andOr(s, dot, cmd, last, piped, id.Ident == "or")
+	}
+	c := call{r: r, f: f, node: id, nodes: cmd.Args[1:]}
+	c.args = make([]any, 0, len(cmd.Args))
+	for _, a := range cmd.Args[1:] {
+		v, err := r.operand(s, dot, a)
+		if err != nil {
+			return nil, err
+		}
+		c.args = append(c.args, v)
+	}
+	if piped {
+		c.args = append(c.args, last)
+	}
+	return c.do()
+}
+
+// andOr evaluates and, and or, whose arguments are evaluated only until the
+// outcome is known.
+func (r *rendering) andOr(s *scope, dot any, cmd *parse.CommandNode, last any, piped, or bool) (any, error) {
+	var v any
+	for _, a := range cmd.Args[1:] {
+		var err error
+		if v, err = r.operand(s, dot, a); err != nil || truth(v) == or {
+			return v, err
+		}
+	}
+	if piped {
+		v = last
+	}
+	return v, nil
+}
+
+// operand evaluates one argument.
+func (r *rendering) operand(s *scope, dot any, n parse.Node) (any, error) {
+	if err := r.spend(n, 1); err != nil {
+		return nil, err
+	}
+	switch n := n.(type) {
+	case *parse.DotNode:
+		return dot, nil
+	case *parse.NilNode:
+		return nil, nil
+	case *parse.BoolNode:
+		return n.True, nil
+	case *parse.StringNode:
+		return n.Text, nil
+	case *parse.NumberNode:
+		v, _ := constant(n)
+		return v, nil
+	case *parse.FieldNode:
+		return r.fields(n, dot, n.Ident)
+	case *parse.VariableNode:
+		return r.fields(n, s.find(n.Ident[0]).value, n.Ident[1:])
+	case *parse.ChainNode:
+		v, err := r.operand(s, dot, n.Node)
+		if err != nil {
+			return nil, err
+		}
+		return r.fields(n, v, n.Field)
+	case *parse.PipeNode:
+		return r.pipe(s, dot, n)
+	case *parse.IdentifierNode:
+		c := call{r: r, f: functions()[n.Ident], node: n}
+		return c.do()
+	default:
+		return nil, r.fail(n, fail("this kind of operand is not known"))
+	}
+}
+
+// fields follows keys from one object to the next.
+func (r *rendering) fields(n parse.Node, v any, keys []string) (any, error) {
+	for _, k := range keys {
+		var err error
+		if v, err = field(v, k, true, r.t.missing); err != nil {
+			return nil, r.fail(n, err)
+		}
+	}
+	return v, nil
+}
+
+// constant returns the value of a number in the template: a float64 if it is
+// written as one, else an int, as text/template has it. It reports false for
+// complex numbers and for what no int holds.
+func constant(n *parse.NumberNode) (any, bool) {
+	hex := len(n.Text) > 2 && n.Text[0] == '0' && (n.Text[1] == 'x' || n.Text[1] == 'X') && !strings.ContainsAny(n.Text, "pP")
+	char := n.Text[0] == '\''
+	switch {
+	case n.IsComplex:
+		return nil, false
+	case n.IsFloat && !hex && !char && strings.ContainsAny(n.Text, ".eEpP"):
+		return n.Float64, true
+	case n.IsInt:
+		i := int(n.Int64)
+		return i, int64(i) == n.Int64
+	default:
+		return nil, false
+	}
+}

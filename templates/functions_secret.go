@@ -1,0 +1,117 @@
+package templates
+
+import (
+	"encoding/json"
+	"strings"
+	"unicode/utf8"
+)
+
+func secretRows() []row {
+	return []row{
+		{names: "secret", args: "NAME", doc: "The secret's text, byte for byte; of a JSON object, .key is a field, nested ones too.",
+			example: `{{ (secret "db").user }}:{{ (secret "db").tls.ca }} {{ secret "gcp" }}`, result: `app:CA {"type":"service_account"}`,
+			fn: secretText, min: 1, max: 1, secret: true},
+		{names: "secretBinary", args: "NAME", doc: "The bytes of a binary secret.",
+			example: `{{ secretBinary "key-store" | base64Encode }}`, result: "AAH/",
+			fn: secretBytes, min: 1, max: 1, secret: true},
+		{names: "version", args: "NAME", doc: "The VersionId of the secret's version that is rendered.",
+			example: `{{ version "db" }}`, result: "v-db",
+			fn: secretVersion, min: 1, max: 1, secret: true},
+		{names: "field", args: "KEY OBJECT", doc: "The field KEY, for keys that are no identifiers.",
+			example: `{{ secret "db" | field "api-key" }}`, result: "k1",
+			fn: fieldOf, min: 2, max: 2},
+	}
+}
+
+// read looks up the secret that the first argument names.
+func (c *call) read() (*reading, error) {
+	name, err := asText(c.args[0])
+	if err != nil {
+		return nil, err
+	}
+	return c.r.version(name, c.literal(0))
+}
+
+// named returns a failure about the secret that the first argument names. The
+// name is in the configuration, so it may be shown.
+func (c *call) named(msg string) *failure {
+	name, _ := asText(c.args[0])
+	return &failure{msg: "secret " + quoteKey(name) + " " + msg, secret: name}
+}
+
+func secretText(c *call) (any, error) {
+	rd, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	if rd.version.Text.IsZero() && !rd.version.Binary.IsZero() {
+		f := c.named("is binary")
+		f.hint = "its bytes are those of: secretBinary " + quoteKey(f.secret)
+		return nil, f
+	}
+	return rd.value, nil
+}
+
+func secretBytes(c *call) (any, error) {
+	rd, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	if rd.version.Binary.IsZero() && !rd.version.Text.IsZero() {
+		f := c.named("is text, not binary")
+		f.hint = "its text is that of: secret " + quoteKey(f.secret)
+		return nil, f
+	}
+	return rd.version.Binary.Bytes(), nil
+}
+
+func secretVersion(c *call) (any, error) {
+	rd, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	return rd.version.VersionID, nil
+}
+
+func fieldOf(c *call) (any, error) {
+	key, err := asText(c.args[0])
+	if err != nil {
+		return nil, err
+	}
+	return field(c.args[1], key, c.literal(0), c.r.t.missing)
+}
+
+func jsonRows() []row {
+	return []row{
+		{names: "json toJson toJSON mustToJson toRawJson mustToRawJson toUnescapedJSON", args: "VALUE", doc: "VALUE as JSON on one line: sorted keys, no HTML escapes, numbers as they were written.",
+			example: `{{ json (secret "db").user }} {{ dict "b" 1.50 "a" (secret "lines") | json }}`, result: `"app" {"a":"one\ntwo","b":1.5}`,
+			fn: func(v any) (string, error) { return encodeJSON(v, "") }},
+		{names: "toPrettyJson toJSONPretty mustToPrettyJson toUnescapedJSONPretty", args: "VALUE", doc: "VALUE as JSON indented by two spaces.",
+			example: `{{ secret "gcp" | toPrettyJson }}`, result: "{\n  \"type\": \"service_account\"\n}",
+			fn: func(v any) (string, error) { return encodeJSON(v, "  ") }},
+		{names: "fromJson parseJSON mustFromJson", args: "TEXT", doc: "The value that a JSON text holds. A secret that is a JSON array is text: this gives its elements.",
+			example: `{{ range secret "tags" | fromJson }}{{ . }};{{ end }}`, result: "x;y;",
+			fn: fromJSON},
+	}
+}
+
+func fromJSON(v any) (any, error) {
+	var from origin
+	switch v := v.(type) {
+	case *object, *array:
+		return v, nil
+	case text:
+		from.secret = v.secret
+	}
+	s, err := asText(v)
+	if err != nil {
+		return nil, err
+	}
+	if len(s) > maxText {
+		return nil, errTooBig
+	}
+	if !utf8.ValidString(s) || !json.Valid([]byte(s)) {
+		return nil, fail("the text is not valid JSON")
+	}
+	return decodeJSON(strings.Trim(s, jsonSpace), from), nil
+}
