@@ -113,10 +113,8 @@ func (b *build) openSource(ctx context.Context, cfg *config.Config, opts Options
 		b.service = opts.Local
 	case cfg.Source.Local != nil:
 		b.service = local.New(local.Options{Logger: opts.Logger})
-		if path := cfg.Source.Local.Path; path != "" {
-			if err := b.service.Load(path); err != nil {
-				return err
-			}
+		if err := loadLocal(b.service, cfg.Source.Local.Path); err != nil {
+			return err
 		}
 	default:
 		aws := cfg.Source.AWS
@@ -132,6 +130,18 @@ func (b *build) openSource(ctx context.Context, cfg *config.Config, opts Options
 	}
 	b.source = src
 	return nil
+}
+
+// loadLocal loads the secrets of a local service, if there is a file of them
+// and nobody else could have written it.
+func loadLocal(svc *local.Service, path string) error {
+	if path == "" {
+		return nil
+	}
+	if _, err := config.ReadTrusted(path); err != nil {
+		return err
+	}
+	return svc.Load(path)
 }
 
 // checkRegions finds the secrets for which no Region is known, which no retry

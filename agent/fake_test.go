@@ -15,7 +15,6 @@ type fakeSource struct {
 	mu     sync.Mutex
 	answer map[secret.Ref]source.Result
 	calls  []fetchCall
-	// before is called with the refs of each Fetch, before it answers.
 	before func(ctx context.Context, refs []secret.Ref)
 	start  time.Time
 }
@@ -39,6 +38,13 @@ func (f *fakeSource) fail(ref secret.Ref, kind secret.Kind) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answer[ref] = source.Result{Ref: ref, Err: &secret.Error{Kind: kind, ID: ref.ID, Code: kind.String()}}
+}
+
+// hook sets what is called with the refs of each Fetch, before it answers.
+func (f *fakeSource) hook(before func(ctx context.Context, refs []secret.Ref)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.before = before
 }
 
 func newVersion(ref secret.Ref, versionID, text string) *secret.Version {

@@ -157,14 +157,14 @@ func TestAStepBackNeedsASecondRead(t *testing.T) {
 		}
 		// One answer out of the past, then the present again.
 		stale := true
-		src.before = func(context.Context, []secret.Ref) {
+		src.hook(func(context.Context, []secret.Ref) {
 			if stale {
 				src.set(s.ref, "v1", "old")
 			} else {
 				src.set(s.ref, "v2", "new")
 			}
 			stale = false
-		}
+		})
 		for range 120 {
 			time.Sleep(time.Second)
 			synctest.Wait()
@@ -176,7 +176,7 @@ func TestAStepBackNeedsASecondRead(t *testing.T) {
 			t.Fatal("the test made no stale answer")
 		}
 		// A rollback by the operator stays, and counts.
-		src.before = nil
+		src.hook(nil)
 		src.set(s.ref, "v1", "old")
 		time.Sleep(70 * time.Second)
 		synctest.Wait()
@@ -191,11 +191,11 @@ func TestAHangingRegionDelaysOnlyItsOwn(t *testing.T) {
 	here, there := every("here", time.Minute), every("there", time.Minute)
 	there.ref.Region = "eu-west-1"
 	src.set(here.ref, "v1", "x")
-	src.before = func(ctx context.Context, refs []secret.Ref) {
+	src.hook(func(ctx context.Context, refs []secret.Ref) {
 		if refs[0] == there.ref {
 			<-ctx.Done()
 		}
-	}
+	})
 	refreshing(t, src, []*schedule{here, there}, func(_ *refresher, st *store.Store) {
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
@@ -217,7 +217,7 @@ func TestReadNowIsSingleFlight(t *testing.T) {
 	refreshing(t, src, []*schedule{s}, func(r *refresher, st *store.Store) {
 		time.Sleep(time.Minute)
 		src.set(s.ref, "v2", "y")
-		src.before = func(context.Context, []secret.Ref) { time.Sleep(time.Second) }
+		src.hook(func(context.Context, []secret.Ref) { time.Sleep(time.Second) })
 		before := src.count()
 		done := make(chan string)
 		for range 50 {
@@ -254,14 +254,14 @@ func TestPairsComeFromOneRotation(t *testing.T) {
 		// The rotation comes between the answers of one round: AWSCURRENT is
 		// answered as it was, AWSPREVIOUS as it is now.
 		rotated := false
-		src.before = func(_ context.Context, refs []secret.Ref) {
+		src.hook(func(_ context.Context, refs []secret.Ref) {
 			if len(refs) == 2 && !rotated {
 				src.set(previous.ref, "v2", "two")
 			} else if !rotated {
 				rotated = true
 				src.set(current.ref, "v3", "three")
 			}
-		}
+		})
 		time.Sleep(70 * time.Second)
 		synctest.Wait()
 		if !rotated {
@@ -341,7 +341,7 @@ func TestALateAnswerOfAFormerSourceIsDropped(t *testing.T) {
 	src, other := newFakeSource(), newFakeSource()
 	s := every("s", time.Hour)
 	src.set(s.ref, "former", "x")
-	src.before = func(context.Context, []secret.Ref) { time.Sleep(10 * time.Second) }
+	src.hook(func(context.Context, []secret.Ref) { time.Sleep(10 * time.Second) })
 	other.set(s.ref, "latter", "y")
 	refreshing(t, src, []*schedule{s}, func(r *refresher, st *store.Store) {
 		time.Sleep(time.Second)
@@ -371,7 +371,7 @@ func TestPinnedVersionsCostNoSteadyCalls(t *testing.T) {
 func TestShutdownRecordsNoFailure(t *testing.T) {
 	src := newFakeSource()
 	s := every("s", time.Minute)
-	src.before = func(ctx context.Context, _ []secret.Ref) { <-ctx.Done() }
+	src.hook(func(ctx context.Context, _ []secret.Ref) { <-ctx.Done() })
 	var st *store.Store
 	refreshing(t, src, []*schedule{s}, func(_ *refresher, s *store.Store) {
 		st = s
