@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -85,7 +86,7 @@ func (r *running) file(name string) string {
 
 func (r *running) health(path string) (int, string) {
 	w := httptest.NewRecorder()
-	r.agent.health.handler().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	r.agent.health.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	return w.Code, w.Body.String()
 }
 

@@ -176,7 +176,7 @@ func (a *applier) prepare(render *templates.Pass, o *output, snap *store.Snapsho
 	}
 	a.depend(o, had)
 	if err != nil {
-		a.degrade(o, err, "cannot render file, keeping it as it is")
+		a.degrade(o, err)
 		o.dirty = false // the same secrets would render the same error
 		if errors.Is(err, errNotRead) && len(res.Used) > 0 {
 			o.waiting = res.Used[len(res.Used)-1]
@@ -209,7 +209,7 @@ func (a *applier) inspect(c candidate) (candidate, bool) {
 	o := c.output
 	change, err := o.file.Inspect(c.content)
 	if err != nil {
-		a.degrade(o, err, "cannot compare file, keeping it as it is")
+		a.degrade(o, err)
 		return candidate{}, false
 	}
 	if change == files.None {
@@ -229,7 +229,7 @@ func (a *applier) publish(c candidate) bool {
 	o := c.output
 	change, err := o.file.Publish(c.content)
 	if err != nil {
-		a.degrade(o, err, "cannot publish file, keeping it as it is")
+		a.degrade(o, err)
 		return false
 	}
 	o.written = true
@@ -289,7 +289,7 @@ func (a *applier) debts(todo []candidate) []notify.Debt {
 }
 
 // degrade notes and says why o stays as it is; the same reason only once.
-func (a *applier) degrade(o *output, err error, msg string) {
+func (a *applier) degrade(o *output, err error) {
 	known := o.err != nil && o.err.Error() == err.Error()
 	o.failed(err, a.clock())
 	o.dirty = true
@@ -300,7 +300,7 @@ func (a *applier) degrade(o *output, err error, msg string) {
 	if hint := hintOf(err); hint != "" {
 		args = append(args, "hint", hint)
 	}
-	a.log.Error(msg, args...)
+	a.log.Error("cannot bring file up to date, keeping it as it is", args...)
 }
 
 // settle notes that o's file is what it should be, and of which versions.

@@ -111,7 +111,7 @@ func arguments(argv, paths []string) []string {
 	var args []string
 	for _, a := range argv {
 		if a == "{}" {
-			listed, _ := fitting(paths, maxList)
+			listed, _ := fitting(paths)
 			args = append(args, paths[:listed]...)
 			continue
 		}
@@ -134,10 +134,10 @@ func environment(target string, c Change) []string {
 	for i, s := range c.Secrets {
 		names[i], ids[i] = s.Name, s.VersionID
 	}
-	n, allNames := fitting(names, maxList)
-	i, allIDs := fitting(ids, maxList)
+	n, allNames := fitting(names)
+	i, allIDs := fitting(ids)
 	n = min(n, i)
-	p, allPaths := fitting(c.Paths, maxList)
+	p, allPaths := fitting(c.Paths)
 	env = append(env,
 		"SECRETSD_REASON="+c.Reason.String(),
 		"SECRETSD_TARGET="+target,
@@ -151,12 +151,12 @@ func environment(target string, c Change) []string {
 	return env
 }
 
-// fitting returns how many of list fit into limit bytes with one byte between,
+// fitting returns how many of list fit into maxList bytes with one byte between,
 // and whether all do.
-func fitting(list []string, limit int) (n int, all bool) {
+func fitting(list []string) (n int, all bool) {
 	size := 0
 	for i, s := range list {
-		if size += len(s) + 1; size > limit {
+		if size += len(s) + 1; size > maxList {
 			return i, false
 		}
 	}

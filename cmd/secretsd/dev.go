@@ -61,9 +61,9 @@ func runDev(ctx context.Context, e env, f devFlags) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	f.local = freeAddress(f.local, devLocal)
+	f.local = freeAddress(ctx, f.local, devLocal)
 	if f.config == "" {
-		f.endpoint = freeAddress(f.endpoint, devEndpoint)
+		f.endpoint = freeAddress(ctx, f.endpoint, devEndpoint)
 		if f.config, err = writeSample(dir, f); err != nil {
 			return err
 		}
@@ -131,11 +131,11 @@ func privateDir() (string, error) {
 
 // freeAddress returns addr, or else preferred if nobody listens there, or else
 // a free port of loopback.
-func freeAddress(addr, preferred string) string {
+func freeAddress(ctx context.Context, addr, preferred string) string {
 	if addr != "" {
 		return addr
 	}
-	ln, err := net.Listen("tcp", preferred)
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", preferred)
 	if err != nil {
 		return "127.0.0.1:0"
 	}

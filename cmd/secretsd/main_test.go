@@ -20,9 +20,7 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
-			for _, kv := range []string{"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null"} {
-				e.Vars = append(e.Vars, kv)
-			}
+			e.Vars = append(e.Vars, "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null")
 			// MEM is a private directory on tmpfs, where there is one.
 			parent := e.WorkDir
 			if _, err := os.Stat("/dev/shm"); err == nil {

@@ -59,8 +59,8 @@ func invalidParameter(format string, a ...any) *apiError {
 	return &apiError{code: "InvalidParameterException", message: fmt.Sprintf(format, a...)}
 }
 
-func invalidRequest(format string, a ...any) *apiError {
-	return &apiError{code: "InvalidRequestException", message: fmt.Sprintf(format, a...)}
+func invalidRequest(message string) *apiError {
+	return &apiError{code: "InvalidRequestException", message: message}
 }
 
 func resourceExists(format string, a ...any) *apiError {

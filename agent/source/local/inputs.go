@@ -158,7 +158,7 @@ func (in *batchGetSecretValueInput) validate(v *violations) {
 		v.text("secretIdList.member", &id, 1, 2048)
 	}
 	v.filters(in.Filters)
-	v.number("maxResults", in.MaxResults, 1, maxBatch)
+	v.number("maxResults", in.MaxResults, maxBatch)
 	v.text("nextToken", in.NextToken, 1, 4096)
 }
 
@@ -178,7 +178,7 @@ type listSecretsInput struct {
 func (in *listSecretsInput) id() string { return "" }
 
 func (in *listSecretsInput) validate(v *violations) {
-	v.number("maxResults", in.MaxResults, 1, maxPage)
+	v.number("maxResults", in.MaxResults, maxPage)
 	v.text("nextToken", in.NextToken, 1, 4096)
 	v.filters(in.Filters)
 	v.oneOf("sortOrder", in.SortOrder, "asc", "desc")
@@ -194,7 +194,7 @@ type listSecretVersionIDsInput struct {
 
 func (in *listSecretVersionIDsInput) validate(v *violations) {
 	in.secretRef.validate(v)
-	v.number("maxResults", in.MaxResults, 1, maxPage)
+	v.number("maxResults", in.MaxResults, maxPage)
 	v.text("nextToken", in.NextToken, 1, 4096)
 }
 
@@ -242,6 +242,6 @@ type getRandomPasswordInput struct {
 func (in *getRandomPasswordInput) id() string { return "" }
 
 func (in *getRandomPasswordInput) validate(v *violations) {
-	v.number("passwordLength", in.PasswordLength, 1, 4096)
+	v.number("passwordLength", in.PasswordLength, 4096)
 	v.text("excludeCharacters", in.ExcludeCharacters, 0, 4096)
 }

@@ -156,7 +156,7 @@ func action[T any, P interface {
 			return in, nil
 		},
 		run: func(ctx context.Context, s *Service, in request) (any, error) {
-			return run(s, ctx, in.(P))
+			return run(s, ctx, in.(P)) //nolint:errcheck // decode made it a P
 		},
 	}
 }

@@ -46,13 +46,13 @@ func (v *violations) text(member string, s *string, least, most int) {
 	}
 }
 
-func (v *violations) number(member string, n *int64, least, most int64) {
+func (v *violations) number(member string, n *int64, most int64) {
 	if n == nil {
 		return
 	}
 	shown := fmt.Sprint(*n)
-	if *n < least {
-		v.add(member, shown, fmt.Sprintf("have value greater than or equal to %d", least))
+	if *n < 1 {
+		v.add(member, shown, "have value greater than or equal to 1")
 	}
 	if *n > most {
 		v.add(member, shown, fmt.Sprintf("have value less than or equal to %d", most))
