@@ -68,7 +68,8 @@ type reload struct {
 	done chan error
 }
 
-// New builds an agent for cfg, which has passed [LoadConfig]. It takes the lock
+// New builds an agent for cfg. All that is wrong with it, its faults included,
+// is a [ConfigError], and then nothing was touched. Otherwise New takes the lock
 // of the state directory, makes a missing token file and binds the listeners;
 // it reads no secret and writes no file yet. The caller calls Run, or Close.
 func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) {
@@ -89,11 +90,8 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 	a.health.clock = a.clock
 	a.others = newOthers(a.clock)
 	if a.state, err = openState(cfg.StateDir); err != nil {
+		b.close()
 		return nil, err
-	}
-	if err := b.open(); err != nil {
-		a.state.close()
-		return nil, &ConfigError{err}
 	}
 	if err := a.listeners.prepare(ctx, a, b); err != nil {
 		b.close()
@@ -201,8 +199,7 @@ func (a *Agent) pass(ctx context.Context, heal bool) {
 	a.assess(snap)
 }
 
-// Reload replaces the running configuration by cfg, which has passed
-// [LoadConfig]. Everything that can fail is done first; with an error nothing
+// Reload replaces the running configuration by cfg. Everything that can fail is done first; with an error nothing
 // has changed. It returns when the new configuration has been applied, as far
 // as its secrets are known by then.
 func (a *Agent) Reload(ctx context.Context, cfg *config.Config) error {
@@ -216,6 +213,7 @@ func (a *Agent) Reload(ctx context.Context, cfg *config.Config) error {
 	select {
 	case a.reloads <- r:
 	case <-ctx.Done():
+		next.close()
 		return fmt.Errorf("reload: %w", context.Cause(ctx))
 	}
 	return <-r.done
@@ -223,10 +221,6 @@ func (a *Agent) Reload(ctx context.Context, cfg *config.Config) error {
 
 // activate puts next in place of what runs.
 func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) error {
-	if err := next.open(); err != nil {
-		next.close()
-		return &ConfigError{err}
-	}
 	if err := a.listeners.prepare(ctx, a, next); err != nil {
 		next.close()
 		return err

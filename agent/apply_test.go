@@ -70,9 +70,6 @@ func (b *bench) configure(conf string) {
 		b.t.Fatal(err)
 	}
 	p, err := newPlan(cfg)
-	if err == nil {
-		err = p.open()
-	}
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -48,11 +48,11 @@ func (e *ConfigError) Error() string { return e.err.Error() }
 // Unwrap returns the faults, joined.
 func (e *ConfigError) Unwrap() error { return e.err }
 
-// LoadConfig reads the configuration file at path, lets each of adjust change
-// it, and checks everything in it and in the templates that can be checked
-// without the network. Nothing is written. The error is a [ConfigError] that
-// holds all faults.
-func LoadConfig(ctx context.Context, path string, opts Options, adjust ...func(*config.Config)) (*config.Config, error) {
+// ReadConfig reads the configuration file at path and lets each of adjust
+// change it. What is wrong in it is found by [New], [Agent.Reload], [Render] and
+// [CheckConfig], with all else; the error here, a [ConfigError] too, is of a
+// file that cannot be read at all.
+func ReadConfig(path string, adjust ...func(*config.Config)) (*config.Config, error) {
 	cfg, err := config.Load(path)
 	if cfg == nil {
 		return nil, &ConfigError{err}
@@ -60,11 +60,19 @@ func LoadConfig(ctx context.Context, path string, opts Options, adjust ...func(*
 	for _, change := range adjust {
 		change(cfg)
 	}
-	_, buildErr := newBuild(ctx, cfg, opts, nil)
-	if err := errors.Join(err, buildErr); err != nil {
-		return nil, &ConfigError{err}
-	}
 	return cfg, nil
+}
+
+// CheckConfig finds all that is wrong with cfg and its templates and can be
+// found without the network. Nothing is written. The error is a [ConfigError]
+// that holds all faults.
+func CheckConfig(ctx context.Context, cfg *config.Config, opts Options) error {
+	b, err := newBuild(ctx, cfg, opts, nil)
+	if err != nil {
+		return &ConfigError{err}
+	}
+	b.close()
+	return nil
 }
 
 // build is everything made from a configuration before it touches the world.
@@ -75,13 +83,13 @@ type build struct {
 	service *local.Service
 }
 
-// newBuild makes a build. The source of prev is kept if its configuration is
+// newBuild makes a build, which the caller closes. The source of prev is kept if its configuration is
 // the same, for its clients, credentials and local secrets live on.
 func newBuild(ctx context.Context, cfg *config.Config, opts Options, prev *build) (*build, error) {
 	b := &build{}
 	p, planErr := newPlan(cfg)
 	b.plan = p
-	errs := []error{planErr, checkEndpoint(cfg)}
+	errs := []error{cfg.Faults(), planErr, checkEndpoint(cfg)}
 	if prev != nil && sameSource(&prev.cfg.Source, &cfg.Source) {
 		b.source, b.service = prev.source, prev.service
 	} else {
@@ -91,6 +99,7 @@ func newBuild(ctx context.Context, cfg *config.Config, opts Options, prev *build
 		errs = append(errs, b.checkRegions(cfg))
 	}
 	if err := errors.Join(errs...); err != nil {
+		p.close()
 		return nil, err
 	}
 	return b, nil

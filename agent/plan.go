@@ -24,8 +24,9 @@ type plan struct {
 	dirs    *files.Dirs
 }
 
-// newPlan builds what cfg asks for. It returns all faults at once, each at its
-// place in the configuration.
+// newPlan builds what cfg asks for, and takes hold of the directories that its
+// files go to; the caller closes it, faults or none. It returns all faults at
+// once, each at its place in the configuration.
 func newPlan(cfg *config.Config) (*plan, error) {
 	p := &plan{cfg: cfg, dirs: files.New()}
 	var errs []error
@@ -42,10 +43,7 @@ func newPlan(cfg *config.Config) (*plan, error) {
 		errs = append(errs, err)
 		p.outputs = append(p.outputs, o)
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	return p, nil
+	return p, errors.Join(errs...)
 }
 
 func newSchedule(s *config.Secret) *schedule {
@@ -87,7 +85,12 @@ func (p *plan) newOutput(i int) (*output, error) {
 	errs := []error{tmplErr, placed(p.cfg, ownerErr, &f.Owner, &f.Group, f)}
 	o.spec = files.Spec{Path: f.Path, Mode: f.Mode.Perm(), UID: uid, GID: gid, CreateDirs: f.CreateDirs, AllowDisk: f.AllowDisk}
 	if ownerErr == nil && strings.HasPrefix(f.Path, "/") {
-		errs = append(errs, placed(p.cfg, files.Check(o.spec), &f.Path, f))
+		file, err := p.dirs.Open(o.spec)
+		if err != nil {
+			errs = append(errs, placed(p.cfg, err, &f.Path, f))
+		} else {
+			o.file = file
+		}
 	}
 	return o, errors.Join(errs...)
 }
@@ -140,21 +143,7 @@ func (p *plan) unknownSecret(use templates.SecretUse) error {
 
 func place(use templates.SecretUse) string { return fmt.Sprintf("%s:%d", use.File, use.Line) }
 
-// open takes hold of the directories of all outputs and clears what a crash
-// left beside them.
-func (p *plan) open() error {
-	var errs []error
-	for i, o := range p.outputs {
-		f, err := p.dirs.Open(o.spec)
-		if err != nil {
-			errs = append(errs, placed(p.cfg, err, &p.cfg.Files[i].Path, &p.cfg.Files[i]))
-			continue
-		}
-		o.file = f
-	}
-	return errors.Join(errs...)
-}
-
+// close lets the directories go; the files stay.
 func (p *plan) close() {
 	for _, o := range p.outputs {
 		if o.file != nil {

@@ -55,9 +55,6 @@ func Render(ctx context.Context, cfg *config.Config, opts Options) (Report, erro
 		return Report{}, &ConfigError{err}
 	}
 	defer b.close()
-	if err := b.open(); err != nil {
-		return Report{}, &ConfigError{err}
-	}
 	quiet := slog.New(slog.DiscardHandler) // the report says it all
 	st := store.New(nil)
 	r := newRefresher(st, b.source, b.secrets, bootClock, quiet)

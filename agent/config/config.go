@@ -42,6 +42,7 @@ type Config struct {
 	StateDir string `yaml:"state_dir"`
 
 	path   string
+	faults error
 	lines  map[any]int
 	blocks map[any]bool
 }
@@ -256,6 +257,10 @@ const (
 
 // Path returns the path of the file the configuration was read from.
 func (c *Config) Path() string { return c.path }
+
+// Faults returns what [Parse] found wrong, or nil. A configuration with faults
+// must not be run.
+func (c *Config) Faults() error { return c.faults }
 
 // Place returns "file:line" of field, which is a pointer to a field of c or of
 // one of its elements. A field that the file does not mention has the place of

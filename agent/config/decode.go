@@ -1,8 +1,10 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"reflect"
 	"slices"
@@ -163,17 +165,22 @@ func (d *decoder) mode(n *yaml.Node, v reflect.Value, key string) {
 
 // parse reads one YAML document into the decoder's root.
 func (d *decoder) parse(data []byte, root reflect.Value) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
-		d.syntax(err)
-		return
-	}
-	if doc.Kind == 0 {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var doc, second yaml.Node
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
 		d.errs = append(d.errs, &Error{Place: d.path, Err: errors.New("the file is empty"),
 			hint: "agent.yaml.example shows every key"})
 		return
+	} else if err != nil {
+		d.syntax(err)
+		return
 	}
 	d.mapping(doc.Content[0], root, "")
+	if err := dec.Decode(&second); err == nil {
+		d.errorf(&second, "", "the file holds more than one YAML document")
+	} else if !errors.Is(err, io.EOF) {
+		d.syntax(err)
+	}
 }
 
 // syntax turns yaml's "yaml: line N: what" into an error at its place.

@@ -1,15 +1,12 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"reflect"
-
-	"gopkg.in/yaml.v3"
 )
 
 // Load reads and validates the file at path. All faults are reported at once,
@@ -30,22 +27,11 @@ func Load(path string) (*Config, error) {
 func Parse(path string, data []byte) (*Config, error) {
 	c := &Config{path: path}
 	d := &decoder{path: path, lines: map[any]int{}, blocks: map[any]bool{}}
-	d.document(data, reflect.ValueOf(c).Elem())
+	d.parse(data, reflect.ValueOf(c).Elem())
 	c.lines, c.blocks = d.lines, d.blocks
 	c.setDefaults()
-	return c, errors.Join(append(d.errs, c.validate()...)...)
-}
-
-func (d *decoder) document(data []byte, root reflect.Value) {
-	d.parse(data, root)
-	if len(d.errs) > 0 {
-		return
-	}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	var first, second yaml.Node
-	if dec.Decode(&first) == nil && !errors.Is(dec.Decode(&second), io.EOF) {
-		d.errorf(&second, "", "the file holds more than one YAML document")
-	}
+	c.faults = errors.Join(append(d.errs, c.validate()...)...)
+	return c, c.faults
 }
 
 func (c *Config) setDefaults() {

@@ -68,13 +68,35 @@ func (v *validator) refresh() {
 }
 
 var (
-	// The characters a name may have are those CreateSecret's reference lists;
-	// the ! is in the names of secrets that AWS services manage (rds!db-…).
-	secretName = regexp.MustCompile(`^[A-Za-z0-9/_+=.@!-]{1,512}$`)
-	secretARN  = regexp.MustCompile(`^arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d{12}:secret:[A-Za-z0-9/_+=.@!-]{1,519}$`)
+	secretARN  = regexp.MustCompile(`^arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d{12}:secret:(.*)$`)
 	roleARN    = regexp.MustCompile(`^arn:[\w-]+:iam::\d{12}:role/[\w+=,.@/-]+$`)
-	regionName = regexp.MustCompile(`^[a-z0-9-]{4,32}$`)
+	regionName = regexp.MustCompile(`^[a-z0-9-]+$`)
 )
+
+// isName reports whether s may name a secret. The characters are those that
+// CreateSecret's reference lists, and the ! in the names of secrets that AWS
+// services manage (rds!db-…). It is no regular expression because a bounded
+// repetition of 512 costs every start a millisecond and most of a megabyte.
+func isName(s string, most int) bool {
+	return s != "" && len(s) <= most && !strings.ContainsFunc(s, func(r rune) bool {
+		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+		return !letter && !strings.ContainsRune("/_+=.@!-", r)
+	})
+}
+
+// regionOfARN returns the Region that a secret's ARN names, and false for what
+// is no such ARN.
+func regionOfARN(id string) (string, bool) {
+	m := secretARN.FindStringSubmatch(id)
+	if m == nil || !isName(m[2], maxName+len("-AbCdEf")) {
+		return "", false
+	}
+	return m[1], true
+}
+
+// maxName is the most characters a secret's name has (CreateSecret, API
+// reference).
+const maxName = 512
 
 func (v *validator) secrets() {
 	if len(v.c.Secrets) == 0 {
@@ -84,12 +106,14 @@ func (v *validator) secrets() {
 	for i := range v.c.Secrets {
 		s, key := &v.c.Secrets[i], fmt.Sprintf("secrets[%d]", i)
 		up := []any{s}
-		if s.ID == "" {
+		region, isARN := regionOfARN(s.ID)
+		switch {
+		case s.ID == "":
 			v.fault(&s.ID, up, "", "%s.id: missing", key)
-		} else if m := secretARN.FindStringSubmatch(s.ID); m == nil && !secretName.MatchString(s.ID) {
+		case !isARN && !isName(s.ID, maxName):
 			v.fault(&s.ID, up, "a secret id is a name of letters, digits and /_+=.@!-, or an ARN", "%s.id: %q is no secret id", key, s.ID)
-		} else if m != nil && s.Region != "" && s.Region != m[1] {
-			v.fault(&s.Region, up, "leave region out: the ARN says it", "%s.region: %s contradicts the Region of the ARN, %s", key, s.Region, m[1])
+		case isARN && s.Region != "" && s.Region != region:
+			v.fault(&s.Region, up, "leave region out: the ARN says it", "%s.region: %s contradicts the Region of the ARN, %s", key, s.Region, region)
 		}
 		if first, taken := names[s.Name]; taken && s.Name != "" {
 			v.fault(&s.Name, up, "give one of them another name", "%s.name: %q is already the name of secrets[%d]", key, s.Name, first)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"secretsd/agent"
 	"secretsd/agent/config"
 )
 
@@ -18,7 +19,10 @@ reports everything that is wrong at once, each fault with file and line. It asks
 no network and writes nothing. Exit code 3 means that something is wrong.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := load(cmd.Context(), path)
+			cfg, err := agent.ReadConfig(path)
+			if err == nil {
+				err = agent.CheckConfig(cmd.Context(), cfg, agent.Options{})
+			}
 			if format == "json" {
 				out := struct {
 					Valid  bool      `json:"valid"`

@@ -70,13 +70,13 @@ func runDev(ctx context.Context, e env, f devFlags) error {
 	} else if f.endpoint != "" {
 		return usage("--endpoint goes with the sample; with --config the configuration says it")
 	}
-	loadDev := func(ctx context.Context) (*config.Config, error) { return loadOnLocal(ctx, f, dir) }
-	cfg, err := loadDev(ctx)
+	read := func() (*config.Config, error) { return readOnLocal(f, dir) }
+	cfg, err := read()
 	if err != nil {
 		return err
 	}
 	log, level := newLogger(e.stderr, &cfg.Log)
-	s := service{log: log, level: level, reload: e.reload, load: loadDev}
+	s := service{log: log, level: level, reload: e.reload, read: read}
 	var addrs agent.Addrs
 	s.started = func(a *agent.Agent) {
 		addrs = a.Addrs()
@@ -92,10 +92,10 @@ func runDev(ctx context.Context, e env, f devFlags) error {
 	})
 }
 
-// loadOnLocal loads the configuration and puts the local Secrets Manager in the
+// readOnLocal reads the configuration and puts the local Secrets Manager in the
 // place of its source.
-func loadOnLocal(ctx context.Context, f devFlags, dir string) (*config.Config, error) {
-	return agent.LoadConfig(ctx, f.config, agent.Options{}, func(cfg *config.Config) {
+func readOnLocal(f devFlags, dir string) (*config.Config, error) {
+	return agent.ReadConfig(f.config, func(cfg *config.Config) {
 		on := config.Local{Listen: f.local, Path: f.secrets}
 		if had := cfg.Source.Local; had != nil {
 			on.Listen = cmp.Or(had.Listen, on.Listen)

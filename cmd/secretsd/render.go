@@ -20,11 +20,11 @@ tells no target and serves nothing. Files whose secrets could be read are writte
 even if others could not; the exit code is then 4.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := load(cmd.Context(), path)
-			if err != nil {
+			if err := harden(); err != nil {
 				return err
 			}
-			if err := harden(); err != nil {
+			cfg, err := agent.ReadConfig(path)
+			if err != nil {
 				return err
 			}
 			log, _ := newLogger(e.stderr, &cfg.Log)

@@ -9,9 +9,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"secretsd/agent"
-	"secretsd/agent/config"
 )
 
 // env is what a command has of the world.
@@ -109,9 +106,4 @@ func printJSON(w io.Writer, v any) error {
 		return fmt.Errorf("write output: %w", err)
 	}
 	return nil
-}
-
-// load reads and checks the configuration at path.
-func load(ctx context.Context, path string) (*config.Config, error) {
-	return agent.LoadConfig(ctx, path, agent.Options{Version: version})
 }

@@ -30,17 +30,16 @@ and end; files stay as they are. A second one ends at once.
 What AWS or the credential chain answers never ends run: it tries again.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := load(cmd.Context(), path)
-			if err != nil {
-				return err
-			}
 			if err := harden(); err != nil {
 				return err
 			}
+			read := func() (*config.Config, error) { return agent.ReadConfig(path) }
+			cfg, err := read()
+			if err != nil {
+				return err
+			}
 			log, level := newLogger(e.stderr, &cfg.Log)
-			s := service{log: log, level: level, reload: e.reload, load: func(ctx context.Context) (*config.Config, error) {
-				return load(ctx, path)
-			}}
+			s := service{log: log, level: level, reload: e.reload, read: read}
 			return s.run(cmd.Context(), cfg, func(agent.Counts) {})
 		},
 	}
@@ -54,7 +53,8 @@ type service struct {
 	log    *slog.Logger
 	level  *slog.LevelVar
 	reload <-chan os.Signal
-	load   func(context.Context) (*config.Config, error)
+	// read reads the configuration again.
+	read func() (*config.Config, error)
 	// started is called with the agent before it runs. It may be nil.
 	started func(*agent.Agent)
 }
@@ -104,7 +104,7 @@ func (s *service) reloads(ctx context.Context, a *agent.Agent) {
 }
 
 func (s *service) reloadOnce(ctx context.Context, a *agent.Agent) {
-	cfg, err := s.load(ctx)
+	cfg, err := s.read()
 	if err == nil {
 		err = a.Reload(ctx, cfg)
 	}
