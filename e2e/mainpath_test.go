@@ -175,3 +175,28 @@ func TestDev(t *testing.T) {
 		t.Errorf("dev left %s behind", dir)
 	}
 }
+
+// TestDevWithAConfiguration runs a configuration made for AWS, whose interval
+// is minutes, on the local Secrets Manager.
+func TestDevWithAConfiguration(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts the AWS CLI; left out by -short")
+	}
+	need(t, "aws")
+	dir, addr := tmpfs(t), freePort(t)
+	conf, file := filepath.Join(dir, "agent.yaml"), filepath.Join(dir, "out")
+	write(t, conf, fmt.Sprintf(`
+source: {aws: {region: eu-west-1}}
+secrets: [{name: av, id: avApiKey}]
+files: [{path: %s, contents: '{{ (secret "av").api_key }}'}]
+`, file))
+	dev := secretsd(t, cleanEnv(), "dev", "--config", conf, "--listen", addr)
+	dev.until("Ctrl-C ends it")
+	aws := func(args ...string) {
+		output(t, cleanEnv(), "aws", append([]string{"--endpoint-url", "http://" + addr, "secretsmanager"}, args...)...)
+	}
+	aws("create-secret", "--name", "avApiKey", "--secret-string", `{"api_key": "super-secret"}`)
+	eventually(t, "the file appears", func() bool { return content(file) == "super-secret" })
+	aws("update-secret", "--secret-id", "avApiKey", "--secret-string", `{"api_key": "secret_v2"}`)
+	eventually(t, "the file follows", func() bool { return content(file) == "secret_v2" })
+}

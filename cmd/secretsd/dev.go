@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,8 +20,10 @@ import (
 	"secretsd/agent/config"
 )
 
-// The addresses dev takes if they are free.
+// The addresses dev takes if they are free, and how often it reads at least:
+// nobody should have to wait for what costs nothing.
 const (
+	devInterval = config.Duration(250 * time.Millisecond)
 	devLocal    = "127.0.0.1:4599"
 	devEndpoint = config.DefaultListen
 )
@@ -40,7 +43,7 @@ serves the endpoint, and prints what to try next. Everything it made is removed
 when it ends.
 
 With --config it runs that configuration, but reads the secrets from the local
-Secrets Manager.`,
+Secrets Manager, and four times a second.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDev(cmd.Context(), e, f) },
 	}
@@ -102,6 +105,9 @@ func readOnLocal(f devFlags, dir string) (*config.Config, error) {
 			on.Path = cmp.Or(on.Path, had.Path)
 		}
 		cfg.Source = config.Source{Local: &on}
+		for i := range cfg.Secrets {
+			cfg.Secrets[i].Interval = min(cfg.Secrets[i].Interval, devInterval)
+		}
 		if cfg.StateDir == config.DefaultStateDir {
 			cfg.StateDir = filepath.Join(dir, "state")
 		}
