@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,10 +55,11 @@ type Agent struct {
 
 	// reloading lets one Reload at a time look at build.
 	reloading sync.Mutex
-	// pending is what the pass under way owes if it is cut off.
-	pending atomic.Pointer[[]notify.Debt]
-	health  health
-	served  generations
+	// pending is what the pass under way owes if it is cut off, and restored
+	// what the last agent owed, until the notifier has taken it over.
+	pending, restored atomic.Pointer[[]notify.Debt]
+	health            health
+	served            generations
 	// resolve is what the endpoint's ids mean in the generation being served.
 	resolve atomic.Pointer[resolver]
 }
@@ -99,6 +101,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 		return nil, err
 	}
 	a.start(b)
+	a.loadDebts()
 	return a, nil
 }
 
@@ -107,6 +110,7 @@ func (a *Agent) start(b *build) {
 	a.build = b
 	a.store = store.New(nil)
 	a.pending.Store(&[]notify.Debt{})
+	a.restored.Store(&[]notify.Debt{})
 	a.refresh = newRefresher(a.store, b.source, b.secrets, a.clock, a.log)
 	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: func(string, notify.Outcome) { a.saveDebts() }})
 	a.apply = newApplier(a.log, a.clock)
@@ -262,24 +266,42 @@ func (a *Agent) owe(pending []notify.Debt) {
 
 func (a *Agent) saveDebts() {
 	err := a.state.save(func() state {
-		return state{Debts: append(a.notifier.Owed(), *a.pending.Load()...)}
+		return state{Debts: slices.Concat(a.notifier.Owed(), *a.pending.Load(), *a.restored.Load())}
 	})
 	if err != nil {
-		a.log.Warn("cannot write down what is owed; a crash now would lose it", "error", err, "hint", hintOf(err))
+		a.log.Warn("cannot write down what is owed; a crash now would lose it", attrs(err)...)
 	}
 }
 
-// restoreDebts takes over what the last agent owed.
-func (a *Agent) restoreDebts() {
+// loadDebts reads what the last agent owed. Paths that are no file of ours any
+// more are left out: what reaches a hook's arguments comes from this
+// configuration alone.
+func (a *Agent) loadDebts() {
 	st, err := a.state.load()
 	if err != nil {
 		a.log.Error("cannot read what the last agent owed; targets may have to be told by hand", "error", err)
 		return
 	}
-	for _, d := range st.Debts {
+	for i := range st.Debts {
+		st.Debts[i].Paths = slices.DeleteFunc(st.Debts[i].Paths, func(path string) bool {
+			return !slices.ContainsFunc(a.build.outputs, func(o *output) bool { return o.path == path })
+		})
+	}
+	a.restored.Store(&st.Debts)
+}
+
+// restoreDebts hands what the last agent owed to the notifier.
+func (a *Agent) restoreDebts() {
+	debts := *a.restored.Load()
+	if len(debts) == 0 {
+		return
+	}
+	for _, d := range debts {
 		a.log.Info("owed since before the start", "target", d.Target, "paths", d.Paths)
 		a.notifier.Notify(d.Target, d.Change)
 	}
+	a.restored.Store(&[]notify.Debt{})
+	a.saveDebts()
 }
 
 // assess decides whether everything is in place, says so once, and keeps what
@@ -343,9 +365,10 @@ func (a *Agent) inPlace(snap *store.Snapshot) (counts Counts, waits error) {
 	return counts, waits
 }
 
-// expired reports whether a value is too old to be served.
+// expired reports whether a value is too old to be served: it could not be
+// confirmed for longer than max_stale. One that is merely not due yet is not.
 func (a *Agent) expired(e store.Entry) bool {
-	return a.clock()-e.Confirmed > a.build.cfg.Refresh.MaxStale.Std()
+	return e.Err != nil && a.clock()-e.Confirmed > a.build.cfg.Refresh.MaxStale.Std()
 }
 
 // Addrs are the addresses that an agent has bound; each is empty if there is

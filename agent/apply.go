@@ -273,7 +273,7 @@ func (a *applier) debts(todo []candidate) []notify.Debt {
 			}
 			d.Paths = append(d.Paths, c.output.path)
 			d.Reason = max(d.Reason, c.reason)
-			d.First = d.First && c.absent && c.reason != notify.ReasonHeal
+			d.First = d.First && c.absent && c.reason == notify.ReasonStart
 			for _, v := range c.versions.named() {
 				if !slices.Contains(d.Secrets, v) {
 					d.Secrets = append(d.Secrets, v)
@@ -296,11 +296,7 @@ func (a *applier) degrade(o *output, err error) {
 	if known {
 		return
 	}
-	args := []any{"path", o.path, "error", err}
-	if hint := hintOf(err); hint != "" {
-		args = append(args, "hint", hint)
-	}
-	a.log.Error("cannot bring file up to date, keeping it as it is", args...)
+	a.log.Error("cannot bring file up to date, keeping it as it is", attrs(err, "path", o.path)...)
 }
 
 // settle notes that o's file is what it should be, and of which versions.

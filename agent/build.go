@@ -153,17 +153,17 @@ func loadLocal(svc *local.Service, path string) error {
 	return svc.Load(path)
 }
 
-// checkRegions finds the secrets for which no Region is known, which no retry
-// would mend.
+// checkRegions notes where each secret is read, and finds those for which no
+// Region is known, which no retry would mend.
 func (b *build) checkRegions(cfg *config.Config) error {
 	var errs []error
-	for i := range cfg.Secrets {
-		s := &cfg.Secrets[i]
-		if s.ID == "" {
+	for i, s := range b.secrets {
+		if s.ref.ID == "" {
 			continue // the configuration's own check has said so
 		}
-		if _, err := b.source.ResolveRegion(newSchedule(s).ref); err != nil {
-			errs = append(errs, placed(cfg, err, &s.ID, s))
+		var err error
+		if s.region, err = b.source.ResolveRegion(s.ref); err != nil {
+			errs = append(errs, placed(cfg, err, &cfg.Secrets[i].ID, &cfg.Secrets[i]))
 		}
 	}
 	return errors.Join(errs...)
@@ -207,6 +207,11 @@ func checkEndpoint(cfg *config.Config) error {
 		}
 		if err != nil {
 			errs = append(errs, placed(cfg, err, &e.TokenFile, &cfg.Endpoint))
+		}
+	} else if len(e.TokenEnv) > 0 {
+		// Opening these makes nothing.
+		if _, err := endpoint.OpenTokens(endpoint.TokenOptions{Env: e.TokenEnv}); err != nil {
+			errs = append(errs, placed(cfg, err, &e.TokenEnv, &cfg.Endpoint))
 		}
 	}
 	return errors.Join(errs...)

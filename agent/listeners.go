@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"reflect"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,6 +25,7 @@ type listener struct {
 	shutdown func(context.Context) error
 	started  bool
 	server   *endpoint.Server // of the endpoint only
+	handler  *atomic.Pointer[http.Handler]
 }
 
 // listeners are the sockets of the running configuration, by purpose. They
@@ -106,7 +108,7 @@ func (l *listeners) prepareTokens(a *Agent, from endpoint.TokenOptions) (*endpoi
 	if l.tokens != nil && reflect.DeepEqual(from, l.tokensFrom) {
 		l.onCommit = append(l.onCommit, func() {
 			if _, err := l.tokens.Reload(true); err != nil {
-				a.log.Error("cannot read the endpoint's token again", "error", err, "hint", hintOf(err))
+				a.log.Error("cannot read the endpoint's token again", attrs(err)...)
 			}
 		})
 		return l.tokens, nil
@@ -146,8 +148,11 @@ func (l *listeners) prepareLocal(ctx context.Context, b *build) error {
 func (l *listeners) prepareHTTP(ctx context.Context, name, addr string, h http.Handler) error {
 	if kept := l.running[name]; kept != nil && kept.addr == addr {
 		l.next[name] = kept
+		l.onCommit = append(l.onCommit, func() { kept.handler.Store(&h) })
 		return nil
 	}
+	current := new(atomic.Pointer[http.Handler])
+	current.Store(&h)
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		err = fmt.Errorf("%s: listen on %s: %w", name, addr, err)
@@ -157,10 +162,11 @@ func (l *listeners) prepareHTTP(ctx context.Context, name, addr string, h http.H
 		return err
 	}
 	srv := &http.Server{
-		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*current.Load()).ServeHTTP(w, r) }),
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
 		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
 	}
-	l.next[name] = &listener{addr: addr, bound: ln.Addr().String(),
+	l.next[name] = &listener{addr: addr, bound: ln.Addr().String(), handler: current,
 		serve: func() error { return srv.Serve(ln) },
 		shutdown: func(ctx context.Context) error {
 			defer ln.Close()

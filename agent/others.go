@@ -86,8 +86,6 @@ func (e *other) fresh(now, maxAge time.Duration) bool {
 
 func (e *other) fetch(ctx context.Context, src fetcher, ref secret.Ref, clock func() time.Duration) {
 	defer close(e.done)
-	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
-	defer cancel()
 	e.at, e.wall = clock(), time.Now()
 	res := src.Fetch(ctx, []secret.Ref{ref})[0]
 	e.version, e.err = res.Version, res.Err

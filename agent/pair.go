@@ -35,26 +35,54 @@ func pairStages(secrets map[string]*schedule) {
 	}
 }
 
+// outcome is one result with what is known of it beside.
+type outcome struct {
+	source.Result
+	// confirmed says that the version was read twice.
+	confirmed bool
+	// drop says that the version held so far is none of this secret any more.
+	drop bool
+}
+
 // readPairs makes the pairs within one round consistent: AWSCURRENT is read
 // again after AWSPREVIOUS, and the two count only if it has not moved, for a
 // rotation between the two reads would make them the same version or two
 // steps apart. A pair that is what snap holds is consistent already.
-func readPairs(ctx context.Context, src fetcher, group []*schedule, results []source.Result, snap *store.Snapshot) []source.Result {
+//
+// Where one of them cannot be read, AWSPREVIOUS gives way: it does not move
+// without AWSCURRENT, and where AWSCURRENT has moved its old value is dropped,
+// so that what uses both waits and what uses the current one alone goes on.
+func readPairs(ctx context.Context, src fetcher, group []*schedule, results []source.Result, snap *store.Snapshot) []outcome {
+	outcomes := make([]outcome, len(group))
+	for i := range group {
+		outcomes[i].Result = results[i]
+	}
 	for i, s := range group {
 		if s.ref.Stage != secret.StagePrevious {
 			continue
 		}
-		results[i] = emptyIfUnlabelled(results[i])
-		if s.pair == nil {
-			continue
-		}
+		previous := &outcomes[i]
+		previous.Result = emptyIfUnlabelled(previous.Result)
 		j := slices.Index(group, s.pair)
-		if j < 0 || results[j].Err != nil || (known(snap, s, results[i]) && known(snap, s.pair, results[j])) {
+		if s.pair == nil || j < 0 {
 			continue
 		}
-		settlePair(ctx, src, &results[j], &results[i])
+		current := &outcomes[j]
+		if known(snap, s, previous.Result) && known(snap, s.pair, current.Result) {
+			continue
+		}
+		if current.Err == nil && previous.Err == nil {
+			settlePair(ctx, src, &current.Result, &previous.Result)
+			current.confirmed, previous.confirmed = true, true
+		}
+		switch {
+		case current.Err != nil && !known(snap, s, previous.Result):
+			previous.Result = source.Result{Ref: previous.Ref, Err: current.Err}
+		case previous.Err != nil && current.Err == nil && !known(snap, s.pair, current.Result):
+			previous.drop = true
+		}
 	}
-	return results
+	return outcomes
 }
 
 func known(snap *store.Snapshot, s *schedule, res source.Result) bool {
@@ -66,18 +94,21 @@ func settlePair(ctx context.Context, src fetcher, current, previous *source.Resu
 	for range maxPairReads {
 		again := src.Fetch(ctx, []secret.Ref{current.Ref})[0]
 		if again.Err != nil {
-			current.Err, previous.Err = again.Err, again.Err
+			*current, *previous = again, source.Result{Ref: previous.Ref, Err: again.Err}
 			return
 		}
 		if again.Version.VersionID == current.Version.VersionID {
 			return
 		}
 		*current = again
-		*previous = emptyIfUnlabelled(src.Fetch(ctx, []secret.Ref{previous.Ref})[0])
+		if *previous = emptyIfUnlabelled(src.Fetch(ctx, []secret.Ref{previous.Ref})[0]); previous.Err != nil {
+			return
+		}
 	}
 	moved := &secret.Error{Kind: secret.Transient, Op: "GetSecretValue", ID: current.Ref.ID,
 		Message: "AWSCURRENT moves faster than it and AWSPREVIOUS can be read"}
-	current.Err, previous.Err = moved, moved
+	*current = source.Result{Ref: current.Ref, Err: moved}
+	*previous = source.Result{Ref: previous.Ref, Err: moved}
 }
 
 // emptyIfUnlabelled turns "no version carries AWSPREVIOUS" into an empty value,

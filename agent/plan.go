@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"secretsd/agent/config"
 	"secretsd/agent/notify"
@@ -31,7 +32,7 @@ func newPlan(cfg *config.Config) (*plan, error) {
 	p := &plan{cfg: cfg, dirs: files.New()}
 	var errs []error
 	for i := range cfg.Secrets {
-		p.secrets = append(p.secrets, newSchedule(&cfg.Secrets[i]))
+		p.secrets = append(p.secrets, newSchedule(&cfg.Secrets[i], cfg.Refresh.MaxStale.Std()))
 	}
 	for i := range cfg.Targets {
 		t, err := newTarget(cfg, &cfg.Targets[i])
@@ -46,13 +47,21 @@ func newPlan(cfg *config.Config) (*plan, error) {
 	return p, errors.Join(errs...)
 }
 
-func newSchedule(s *config.Secret) *schedule {
-	return &schedule{
+// pinnedInterval is how often a pinned version is read again at most: its
+// content cannot change, only the right to read it.
+const pinnedInterval = time.Hour
+
+func newSchedule(s *config.Secret, maxStale time.Duration) *schedule {
+	sched := &schedule{
 		name:     s.Name,
 		ref:      secret.Ref{ID: s.ID, Stage: s.Stage, VersionID: s.VersionID, Region: s.Region, RoleARN: s.RoleARN},
 		interval: s.Interval.Std(),
 		required: s.IsRequired(),
 	}
+	if s.VersionID != "" {
+		sched.interval = min(max(sched.interval, pinnedInterval), max(sched.interval, maxStale/2))
+	}
+	return sched
 }
 
 func newTarget(cfg *config.Config, t *config.Target) (notify.Target, error) {
@@ -64,7 +73,10 @@ func newTarget(cfg *config.Config, t *config.Target) (notify.Target, error) {
 		if len(t.Command) == 0 {
 			return target, nil // the configuration's own check has said so
 		}
-		return target, placed(cfg, target.Validate(), &t.Command, t)
+		if err := target.Validate(); err != nil {
+			return target, placed(cfg, err, &t.Command, t)
+		}
+		return target, placed(cfg, notify.CheckCommand(t.Command[0]), &t.Command, t)
 	}
 	sig, err := notify.ParseSignal(t.Signal)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,12 +18,6 @@ var processStart = time.Now()
 type fetcher interface {
 	Fetch(ctx context.Context, refs []secret.Ref) []source.Result
 }
-
-const (
-	// roundTimeout stands above the source's own limits, so that a read always
-	// ends with the source's word on what went wrong.
-	roundTimeout = 20 * time.Second
-)
 
 // refresher alone decides when a secret is read. It owns the schedule; its
 // methods may be called from any goroutine.
@@ -160,7 +153,7 @@ func (r *refresher) startRounds(due []*schedule) {
 	add := func(s *schedule) {
 		if s.reading == nil {
 			s.reading = make(chan struct{})
-			key := group{regionOf(s.ref), s.ref.RoleARN}
+			key := group{s.region, s.ref.RoleARN}
 			groups[key] = append(groups[key], s)
 		}
 	}
@@ -180,40 +173,37 @@ func (r *refresher) startRounds(due []*schedule) {
 	}
 }
 
-func regionOf(ref secret.Ref) string {
-	if parts := strings.Split(ref.ID, ":"); ref.Region == "" && len(parts) > 3 {
-		return parts[3]
-	}
-	return ref.Region
-}
-
-// round reads the secrets of one group and enters all answers in one step.
+// round reads the secrets of one group and enters all answers in one step. It
+// has no limit of its own: every call of the source has one, and how many a
+// round takes depends on how many secrets there are.
 func (r *refresher) round(ctx context.Context, src fetcher, group []*schedule) {
 	at, wall := r.clock(), time.Now()
-	readCtx, cancel := context.WithTimeout(ctx, roundTimeout)
-	defer cancel()
 	refs := make([]secret.Ref, len(group))
 	for i, s := range group {
 		refs[i] = s.ref
 	}
-	results := readPairs(readCtx, src, group, src.Fetch(readCtx, refs), r.store.Snapshot())
+	outcomes := readPairs(ctx, src, group, src.Fetch(ctx, refs), r.store.Snapshot())
 	if ctx.Err() != nil {
 		r.finish(group) // a read that the shutdown cut off says nothing
 		return
 	}
 	updates := make([]store.Update, 0, len(group))
+	var say []func()
 	r.mu.Lock()
 	for i, s := range group {
 		if r.source != src {
 			break // a reload chose another source meanwhile: these are its predecessor's
 		}
-		if u, ok := r.judge(s, results[i]); ok {
+		if u, ok := r.judge(s, outcomes[i], &say); ok {
 			u.At, u.Wall = at, wall
 			updates = append(updates, u)
 		}
 	}
 	r.store.Put(updates)
 	r.mu.Unlock()
+	for _, line := range say {
+		line() // whoever reads the log may be slow, and r.mu is not for waiting
+	}
 	r.finish(group)
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"secretsd/agent/config"
 	"secretsd/agent/secret"
 	"secretsd/agent/store"
 )
@@ -279,6 +280,65 @@ func TestPairsComeFromOneRotation(t *testing.T) {
 	})
 }
 
+// pair starts with AWSCURRENT at v2 and AWSPREVIOUS at v1.
+func pair(t *testing.T, body func(src *fakeSource, st *store.Store, current, previous secret.Ref)) {
+	src := newFakeSource()
+	current, previous := every("cur", time.Minute), every("prev", time.Minute)
+	previous.ref = secret.Ref{ID: "cur", Stage: secret.StagePrevious}
+	src.set(current.ref, "v2", "two")
+	src.set(previous.ref, "v1", "one")
+	refreshing(t, src, []*schedule{current, previous}, func(_ *refresher, st *store.Store) {
+		time.Sleep(time.Second)
+		synctest.Wait()
+		body(src, st, current.ref, previous.ref)
+	})
+}
+
+func TestARolledBackPairMovesAsOne(t *testing.T) {
+	pair(t, func(src *fakeSource, st *store.Store, current, previous secret.Ref) {
+		src.set(current, "v3", "three")
+		src.set(previous, "v2", "two")
+		time.Sleep(2 * time.Minute)
+		src.set(current, "v2", "two")
+		src.set(previous, "v3", "three")
+		for range 120 {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if c, p := held(st, "cur"), held(st, "prev"); c+p != "v3v2" && c+p != "v2v3" {
+				t.Fatalf("the pair is %s and %s", c, p)
+			}
+		}
+		if held(st, "cur") != "v2" {
+			t.Error("the rollback was not taken over")
+		}
+	})
+}
+
+func TestAPairWhoseHalfFailsIsNeverMixed(t *testing.T) {
+	t.Run("AWSCURRENT", func(t *testing.T) {
+		pair(t, func(src *fakeSource, st *store.Store, current, previous secret.Ref) {
+			src.fail(current, secret.Throttled)
+			src.set(previous, "v2", "two")
+			time.Sleep(10 * time.Minute)
+			synctest.Wait()
+			if c, p := held(st, "cur"), held(st, "prev"); c != "v2" || p != "v1" {
+				t.Errorf("the pair is %q and %q, want what it was", c, p)
+			}
+		})
+	})
+	t.Run("AWSPREVIOUS", func(t *testing.T) {
+		pair(t, func(src *fakeSource, st *store.Store, current, previous secret.Ref) {
+			src.fail(previous, secret.Denied)
+			src.set(current, "v3", "three")
+			time.Sleep(10 * time.Minute)
+			synctest.Wait()
+			if c, p := held(st, "cur"), held(st, "prev"); c != "v3" || p != "" {
+				t.Errorf("the pair is %q and %q, want the current one alone", c, p)
+			}
+		})
+	})
+}
+
 func TestAnUnlabelledPreviousIsEmpty(t *testing.T) {
 	src := newFakeSource()
 	previous := &schedule{name: "prev", ref: secret.Ref{ID: "s", Stage: secret.StagePrevious}, interval: time.Minute}
@@ -356,8 +416,7 @@ func TestALateAnswerOfAFormerSourceIsDropped(t *testing.T) {
 
 func TestPinnedVersionsCostNoSteadyCalls(t *testing.T) {
 	src := newFakeSource()
-	s := every("s", time.Minute)
-	s.ref = secret.Ref{ID: "s", VersionID: "v1"}
+	s := newSchedule(&config.Secret{Name: "s", ID: "s", VersionID: "v1", Interval: config.Duration(time.Minute)}, 24*time.Hour)
 	src.set(s.ref, "v1", "x")
 	refreshing(t, src, []*schedule{s}, func(*refresher, *store.Store) {
 		time.Sleep(24 * time.Hour)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"secretsd/agent/secret"
-	"secretsd/agent/source"
 	"secretsd/agent/store"
 )
 
@@ -15,9 +14,6 @@ const (
 	// read comes. Secrets Manager is eventually consistent (ListSecrets, API
 	// reference): one read may answer with the past.
 	confirmDelay = time.Second
-	// pinnedInterval is how often a pinned version is read again: its content
-	// cannot change, only the right to read it.
-	pinnedInterval = time.Hour
 	// maxSeen bounds the version ids remembered of a secret.
 	maxSeen = 32
 )
@@ -28,6 +24,8 @@ type schedule struct {
 	ref      secret.Ref
 	interval time.Duration
 	required bool
+	// region is where the secret is read, whether its ref says so or the source.
+	region   string
 	next     time.Duration
 	failures int
 	lastKind secret.Kind
@@ -60,26 +58,28 @@ func (s *schedule) early(dueIntervals map[time.Duration]bool) time.Duration {
 }
 
 // judge turns one result into an update and sets when s is read next. It
-// returns false for a version that a second read has to confirm first. r.mu is
-// held.
-func (r *refresher) judge(s *schedule, res source.Result) (store.Update, bool) {
+// returns false for a version that a second read has to confirm first, unless it
+// is confirmed already. What there is to log is added to say. r.mu is held.
+func (r *refresher) judge(s *schedule, res outcome, say *[]func()) (store.Update, bool) {
 	now := r.clock()
-	u := store.Update{Name: s.name, Ref: s.ref, Version: res.Version, Err: res.Err}
+	u := store.Update{Name: s.name, Ref: s.ref, Version: res.Version, Err: res.Err, Drop: res.drop}
 	e, _ := r.store.Snapshot().Get(s.name)
 	if u.Err != nil {
 		s.failures++
 		s.next = now + s.backoff(secret.KindOf(u.Err), e.Version != nil)
-		r.logFailure(s, u.Err, e.Version)
+		r.logFailure(s, u.Err, e.Version, say)
 		return u, true
 	}
-	if e.Version != nil && e.Version.VersionID != u.Version.VersionID &&
+	if !res.confirmed && e.Version != nil && e.Version.VersionID != u.Version.VersionID &&
 		slices.Contains(s.seen, u.Version.VersionID) && s.confirming != u.Version.VersionID {
 		s.confirming = u.Version.VersionID
 		s.next = now + min(confirmDelay, s.interval)
-		r.log.Info("secret answered with an earlier version, reading again before it counts", "secret", s.name, "version_id", u.Version.VersionID)
+		*say = append(*say, func() {
+			r.log.Info("secret answered with an earlier version, reading again before it counts", "secret", s.name, "version_id", u.Version.VersionID)
+		})
 		return u, false
 	}
-	r.logSuccess(s, u.Version, e.Version)
+	r.logSuccess(s, u.Version, e.Version, say)
 	s.failures, s.warned, s.confirming = 0, false, ""
 	s.remember(u.Version.VersionID)
 	s.next = now + s.spread(r.phase, e.Version == nil)
@@ -101,9 +101,6 @@ func (s *schedule) remember(versionID string) {
 // agent, so that those started together do not read together for ever.
 func (s *schedule) spread(phase float64, first bool) time.Duration {
 	d := s.interval
-	if s.ref.VersionID != "" {
-		d = max(d, pinnedInterval)
-	}
 	if first {
 		return time.Duration(float64(d) * phase)
 	}
@@ -115,50 +112,54 @@ func (s *schedule) spread(phase float64, first bool) time.Duration {
 // account is asked less often than the interval, a secret that was never read
 // at least twice a minute.
 func (s *schedule) backoff(kind secret.Kind, haveValue bool) time.Duration {
-	base, ceiling := time.Second, s.interval
+	base, ceiling := time.Second, min(s.interval, 5*time.Minute)
 	switch {
-	case kind == secret.Throttled:
-		base, ceiling = min(5*time.Second, s.interval), max(2*s.interval, 15*time.Minute)
 	case !haveValue:
 		ceiling = min(s.interval, 30*time.Second)
+	case kind == secret.Throttled:
+		base, ceiling = 5*time.Second, max(2*s.interval, 15*time.Minute)
 	}
 	base = min(base, s.interval)
 	d := min(base<<min(s.failures-1, 20), ceiling)
 	return time.Duration(float64(d) * (0.5 + 0.5*rand.Float64()))
 }
 
-func (r *refresher) logSuccess(s *schedule, got, had *secret.Version) {
-	switch {
-	case had == nil:
-		r.log.Debug("secret read", "secret", s.name, "version_id", got.VersionID)
-	case had.VersionID != got.VersionID:
-		r.log.Info("secret changed", "secret", s.name, "version_id", got.VersionID, "previous_version_id", had.VersionID)
-	}
-	if s.failures > 0 {
-		r.log.Info("secret readable again", "secret", s.name, "failures", s.failures)
-	}
+func (r *refresher) logSuccess(s *schedule, got, had *secret.Version, say *[]func()) {
+	failures := s.failures
+	*say = append(*say, func() {
+		switch {
+		case had == nil:
+			r.log.Debug("secret read", "secret", s.name, "version_id", got.VersionID)
+		case had.VersionID != got.VersionID:
+			r.log.Info("secret changed", "secret", s.name, "version_id", got.VersionID, "previous_version_id", had.VersionID)
+		}
+		if failures > 0 {
+			r.log.Info("secret readable again", "secret", s.name, "failures", failures)
+		}
+	})
 }
 
 // logFailure says a failure once for each kind until the secret is read again.
-func (r *refresher) logFailure(s *schedule, err error, had *secret.Version) {
-	kind := secret.KindOf(err)
+func (r *refresher) logFailure(s *schedule, err error, had *secret.Version, say *[]func()) {
+	kind, failures := secret.KindOf(err), s.failures
 	if s.warned && s.lastKind == kind {
-		r.log.Debug("secret still not readable", "secret", s.name, "kind", kind.String(), "failures", s.failures)
+		*say = append(*say, func() {
+			r.log.Debug("secret still not readable", "secret", s.name, "kind", kind.String(), "failures", failures)
+		})
 		return
 	}
 	s.warned, s.lastKind = true, kind
-	args := []any{"secret", s.name, "kind", kind.String(), "error", err}
-	if hint := hintOf(err); hint != "" {
-		args = append(args, "hint", hint)
-	}
-	switch {
-	case had != nil:
-		r.log.Warn("cannot refresh secret, keeping its version", append(args, "version_id", had.VersionID)...)
-	case !s.required && kind == secret.NotFound:
-		r.log.Info("optional secret does not exist yet", args...)
-	case kind == secret.Denied || kind == secret.Invalid || kind == secret.NotFound:
-		r.log.Error("cannot read secret, trying again", args...)
-	default:
-		r.log.Warn("cannot read secret, trying again", args...)
-	}
+	args := attrs(err, "secret", s.name, "kind", kind.String())
+	*say = append(*say, func() {
+		switch {
+		case had != nil:
+			r.log.Warn("cannot refresh secret, keeping its version", append(args, "version_id", had.VersionID)...)
+		case !s.required && kind == secret.NotFound:
+			r.log.Info("optional secret does not exist yet", args...)
+		case kind == secret.Denied || kind == secret.Invalid || kind == secret.NotFound:
+			r.log.Error("cannot read secret, trying again", args...)
+		default:
+			r.log.Warn("cannot read secret, trying again", args...)
+		}
+	})
 }

@@ -136,6 +136,10 @@ func TestFaults(t *testing.T) {
 		{"relative path", minimal + "files: [{path: a, contents: x}]\n", `files[0].path: "a" is not an absolute path`},
 		{"path with dots", minimal + "files: [{path: /a/../b, contents: x}]\n", `files[0].path: "/a/../b" is not a plain path`},
 		{"path twice", minimal + "files:\n- {path: /a, contents: x}\n- {path: /a, contents: y}\n", `agent.yaml:5: files[1].path: /a is already written by files[0]`},
+		{"path of the token", minimal + "files: [{path: /t, contents: x}]\nendpoint: {token_file: /t}\n", `files[0].path: /t is the endpoint's token file`},
+		{"path of a template", minimal + "files: [{path: /t, template: /t}]\n", `files[0].path: /t is the template of files[0]`},
+		{"path of a pid file", minimal + "files: [{path: /t, contents: x}]\ntargets: [{name: a, process: {pid_file: /t}}]\n", `files[0].path: /t is the pid file of target a`},
+		{"path in the state directory", minimal + "files: [{path: /run/secretsd/lock, contents: x}]\n", `files[0].path: /run/secretsd/lock is a file of the state directory`},
 		{"no template", minimal + "files: [{path: /a}]\n", `files[0]: give either template (a file) or contents`},
 		{"template and contents", minimal + "files: [{path: /a, template: b, contents: c}]\n", `files[0]: give either template (a file) or contents`},
 		{"one delimiter", minimal + "files: [{path: /a, contents: x, delims: ['[[']}]\n", `files[0].delims: want two delimiters`},
@@ -160,7 +164,6 @@ func TestFaults(t *testing.T) {
 		{"log level", minimal + "log: {level: loud}\n", `agent.yaml:3: log.level: want debug, info, warn or error, not "loud"`},
 		{"log format", minimal + "log: {format: xml}\n", `log.format: want text or json, not "xml"`},
 		{"relative state", minimal + "state_dir: state\n", `agent.yaml:3: state_dir: "state" is not an absolute path`},
-		{"short max_stale", "refresh: {interval: 10m, max_stale: 5m}\n" + minimal, `refresh.max_stale: 5m0s is shorter than the interval of secret db, 10m0s`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := config.Parse("agent.yaml", []byte(tt.yaml))

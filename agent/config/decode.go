@@ -163,17 +163,18 @@ func (d *decoder) mode(n *yaml.Node, v reflect.Value, key string) {
 	v.SetUint(bits)
 }
 
-// parse reads one YAML document into the decoder's root.
-func (d *decoder) parse(data []byte, root reflect.Value) {
+// parse reads one YAML document into root. It returns false if there is none
+// that could be read, so that nothing more can be said of it.
+func (d *decoder) parse(data []byte, root reflect.Value) bool {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, second yaml.Node
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
 		d.errs = append(d.errs, &Error{Place: d.path, Err: errors.New("the file is empty"),
 			hint: "agent.yaml.example shows every key"})
-		return
+		return false
 	} else if err != nil {
 		d.syntax(err)
-		return
+		return false
 	}
 	d.mapping(doc.Content[0], root, "")
 	if err := dec.Decode(&second); err == nil {
@@ -181,6 +182,7 @@ func (d *decoder) parse(data []byte, root reflect.Value) {
 	} else if !errors.Is(err, io.EOF) {
 		d.syntax(err)
 	}
+	return true
 }
 
 // syntax turns yaml's "yaml: line N: what" into an error at its place.

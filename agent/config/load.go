@@ -27,10 +27,13 @@ func Load(path string) (*Config, error) {
 func Parse(path string, data []byte) (*Config, error) {
 	c := &Config{path: path}
 	d := &decoder{path: path, lines: map[any]int{}, blocks: map[any]bool{}}
-	d.parse(data, reflect.ValueOf(c).Elem())
+	readable := d.parse(data, reflect.ValueOf(c).Elem())
 	c.lines, c.blocks = d.lines, d.blocks
 	c.setDefaults()
-	c.faults = errors.Join(append(d.errs, c.validate()...)...)
+	if readable {
+		d.errs = append(d.errs, c.validate()...)
+	}
+	c.faults = errors.Join(d.errs...)
 	return c, c.faults
 }
 

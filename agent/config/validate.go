@@ -58,13 +58,6 @@ func (v *validator) refresh() {
 	v.atLeast(&r.Interval, MinInterval, nil, "refresh.interval")
 	v.atLeast(&r.MaxStale, time.Second, nil, "refresh.max_stale")
 	v.atLeast(&v.c.HealInterval, MinInterval, nil, "heal_interval")
-	for i := range v.c.Secrets {
-		// Otherwise every value would be too old to be served before it is due.
-		if s := &v.c.Secrets[i]; s.Interval > r.MaxStale && s.VersionID == "" {
-			v.fault(&r.MaxStale, []any{&s.Interval, s}, "make it several intervals long",
-				"refresh.max_stale: %s is shorter than the interval of secret %s, %s", r.MaxStale.Std(), s.Name, s.Interval.Std())
-		}
-	}
 }
 
 var (
@@ -173,10 +166,14 @@ func (v *validator) targets() {
 
 func (v *validator) files() {
 	paths := map[string]int{}
+	taken := v.ownFiles()
 	for i := range v.c.Files {
 		f, key := &v.c.Files[i], fmt.Sprintf("files[%d]", i)
 		up := []any{f}
 		v.absolute(&f.Path, up, key+".path")
+		if what := taken[f.Path]; what != "" {
+			v.fault(&f.Path, up, "choose another path", "%s.path: %s is %s", key, f.Path, what)
+		}
 		if first, taken := paths[f.Path]; taken && f.Path != "" {
 			v.fault(&f.Path, up, "", "%s.path: %s is already written by files[%d]", key, f.Path, first)
 		} else {
@@ -190,6 +187,34 @@ func (v *validator) files() {
 			}
 		}
 	}
+}
+
+// ownFiles are the files that the configuration names for something else, by
+// path, with what they are.
+func (v *validator) ownFiles() map[string]string {
+	own := map[string]string{v.c.StateDir: "the state directory"}
+	for _, name := range []string{"state.json", "lock", "control.sock"} {
+		own[filepath.Join(v.c.StateDir, name)] = "a file of the state directory"
+	}
+	if abs, err := filepath.Abs(v.c.path); err == nil {
+		own[abs] = "the configuration itself"
+	}
+	if v.c.Endpoint != nil {
+		own[v.c.Endpoint.TokenFile.Path] = "the endpoint's token file"
+	}
+	if v.c.Source.Local != nil {
+		own[v.c.Source.Local.Path] = "the file of the local secrets"
+	}
+	for _, t := range v.c.Targets {
+		if t.Process != nil {
+			own[t.Process.PIDFile] = "the pid file of target " + t.Name
+		}
+	}
+	for i, f := range v.c.Files {
+		own[f.Template] = fmt.Sprintf("the template of files[%d]", i)
+	}
+	delete(own, "")
+	return own
 }
 
 func (v *validator) template(f *File, key string) {

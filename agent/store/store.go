@@ -60,6 +60,9 @@ type Update struct {
 	// Version is the version read, or nil when Err says why there is none.
 	Version *secret.Version
 	Err     error
+	// Drop, with Err, says that the version held so far is not this secret's
+	// any more.
+	Drop bool
 	// At and Wall are the moment the read began, as in [Entry].
 	At   time.Duration
 	Wall time.Time
@@ -109,6 +112,9 @@ func (s *Store) Put(updates []Update) {
 func (e Entry) with(u Update) Entry {
 	if u.Err != nil {
 		e.Err = u.Err
+		if u.Drop {
+			e.Version = nil
+		}
 		return e
 	}
 	// An unchanged version keeps its pointer, which is what holders compare.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -56,6 +57,9 @@ Secrets Manager, and four times a second.`,
 }
 
 func runDev(ctx context.Context, e env, f devFlags) error {
+	if f.local != "" && !isLoopback(f.local) {
+		return usage("--listen %s is no loopback address: whoever reaches the local Secrets Manager has its secrets", f.local)
+	}
 	if err := harden(); err != nil {
 		return err
 	}
@@ -80,19 +84,26 @@ func runDev(ctx context.Context, e env, f devFlags) error {
 	}
 	log, level := newLogger(e.stderr, &cfg.Log)
 	s := service{log: log, level: level, reload: e.reload, read: read}
-	var addrs agent.Addrs
+	// Only the sample's own secrets are known to exist, and worth waiting for.
+	waits := filepath.Dir(f.config) == dir && f.secrets == ""
+	var tries []try
 	s.started = func(a *agent.Agent) {
-		addrs = a.Addrs()
-		if filepath.Dir(f.config) != dir {
-			// Its secrets may not exist yet, so there may be no ready to wait for.
-			_ = printTries(e.stdout, devTries(cfg, addrs, dir))
+		tries = devTries(cfg, a.Addrs(), dir)
+		if !waits {
+			_ = printTries(e.stdout, tries)
 		}
 	}
 	return s.run(ctx, cfg, func(agent.Counts) {
-		if filepath.Dir(f.config) == dir {
-			_ = printTries(e.stdout, devTries(cfg, addrs, dir))
+		if waits {
+			_ = printTries(e.stdout, tries)
 		}
 	})
+}
+
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	ip, ipErr := netip.ParseAddr(host)
+	return err == nil && (host == "localhost" || ipErr == nil && ip.IsLoopback())
 }
 
 // readOnLocal reads the configuration and puts the local Secrets Manager in the

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -57,11 +58,14 @@ type service struct {
 	read func() (*config.Config, error)
 	// started is called with the agent before it runs. It may be nil.
 	started func(*agent.Agent)
+	// ready is set once the agent has been ready.
+	ready atomic.Bool
 }
 
 func (s *service) run(ctx context.Context, cfg *config.Config, ready func(agent.Counts)) error {
 	warnSwap(s.log)
 	a, err := agent.New(ctx, cfg, agent.Options{Logger: s.log, Version: buildVersion(), Ready: func(c agent.Counts) {
+		s.ready.Store(true)
 		notifyManager(s.log, managerReady, status(c))
 		ready(c)
 	}})
@@ -96,9 +100,16 @@ func (s *service) reloads(ctx context.Context, a *agent.Agent) {
 			notifyManager(s.log, managerStopping)
 			return
 		case <-s.reload:
-			notifyManager(s.log, managerReloading)
+			// An agent that has not been ready yet must not become so by a
+			// reload: READY=1 ends both.
+			wasReady := s.ready.Load()
+			if wasReady {
+				notifyManager(s.log, managerReloading)
+			}
 			s.reloadOnce(ctx, a)
-			notifyManager(s.log, managerReady)
+			if wasReady {
+				notifyManager(s.log, managerReady)
+			}
 		}
 	}
 }

@@ -31,6 +31,9 @@ func watchSignals(ctx context.Context, args []string) (context.Context, signals)
 	reload := make(chan os.Signal, 1)
 	if slices.Contains(args, "run") || slices.Contains(args, "dev") {
 		signal.Notify(reload, syscall.SIGHUP)
+		// Whoever read the log may have gone; that ends no agent. Notify and not
+		// Ignore: an ignored signal would be ignored by every hook, too.
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	}
 	return ctx, signals{reload: reload}
 }
