@@ -21,7 +21,6 @@ import (
 
 	"secretsd/agent/config"
 	"secretsd/agent/notify"
-	"secretsd/agent/secret"
 	"secretsd/agent/store"
 	"secretsd/sinks/endpoint"
 )
@@ -347,8 +346,7 @@ func (a *Agent) inPlace(snap *store.Snapshot) (counts Counts, waits error) {
 	counts = Counts{Secrets: snap.Len(), Targets: len(a.build.targets), Endpoint: a.listeners.endpointAddr()}
 	for _, s := range a.build.secrets {
 		e, _ := snap.Get(s.name)
-		absent := !s.required && e.Err != nil && secret.KindOf(e.Err) == secret.NotFound
-		if e.Version == nil && !absent {
+		if e.Version == nil && (s.required || !absent(e.Err)) {
 			waits = errors.Join(waits, fmt.Errorf("secret %s was not read yet", s.name))
 		}
 	}

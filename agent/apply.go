@@ -50,9 +50,9 @@ func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
 
 // configure replaces the outputs. All of them are looked at in the next pass.
 func (a *applier) configure(p *plan) {
-	inPlace := map[string]bool{}
+	had := map[string]*output{}
 	for _, o := range a.outputs {
-		inPlace[o.path] = o.inPlace
+		had[o.path] = o
 	}
 	a.outputs = p.outputs
 	a.optional = map[string]bool{}
@@ -62,7 +62,9 @@ func (a *applier) configure(p *plan) {
 	a.index = map[string]map[*output]bool{}
 	a.applied = map[string]*secret.Version{}
 	for _, o := range a.outputs {
-		o.inPlace = inPlace[o.path]
+		if old := had[o.path]; old != nil {
+			o.inherit(old)
+		}
 		o.dirty = true
 		a.depend(o, nil)
 	}
@@ -175,12 +177,14 @@ func (a *applier) prepare(render *templates.Pass, o *output, snap *store.Snapsho
 		o.deps = res.Used
 	}
 	a.depend(o, had)
+	var notRead *notReadError
+	if errors.As(err, &notRead) { // a name that the template computed
+		o.waiting, o.skipped, o.dirty = notRead.name, a.optional[notRead.name] && absent(notRead.err), false
+		return candidate{}, false
+	}
 	if err != nil {
 		a.degrade(o, err)
 		o.dirty = false // the same secrets would render the same error
-		if errors.Is(err, errNotRead) && len(res.Used) > 0 {
-			o.waiting = res.Used[len(res.Used)-1]
-		}
 		return candidate{}, false
 	}
 	reason := notify.ReasonStart

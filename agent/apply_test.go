@@ -376,6 +376,51 @@ targets: [{name: app, process: {pid_file: DIR/pid}}]
 	b.want("sub/f", "x")
 }
 
+func TestARecreatedFileIsNoFirstPublication(t *testing.T) {
+	b := newBench(t, twoFiles)
+	b.read(now("a", "a1", "x"), now("b", "b1", "y"))
+	b.pass(false)
+	if err := os.Remove(filepath.Join(b.dir, "one")); err != nil {
+		t.Fatal(err)
+	}
+	b.read(now("a", "a2", "z"), now("b", "b1", "y"))
+	b.wantTold(b.pass(false), "app change first=false one,two", "hook change first=false two")
+}
+
+func TestADegradedFileIsHealedAfterAReload(t *testing.T) {
+	conf := `
+secrets: [{name: a, id: a}]
+files: [{path: DIR/f, contents: '{{ (secret "a").key }}'}]
+`
+	b := newBench(t, conf)
+	b.read(now("a", "a1", `{"key":"one"}`))
+	b.pass(false)
+	b.read(now("a", "a2", `{"other":"two"}`))
+	b.pass(false)
+	b.configure(conf)
+	b.pass(false)
+	if err := os.Remove(filepath.Join(b.dir, "f")); err != nil {
+		t.Fatal(err)
+	}
+	b.pass(true)
+	b.want("f", "one")
+}
+
+func TestAComputedNameWaitsForItsSecret(t *testing.T) {
+	b := newBench(t, `
+secrets: [{name: a, id: a}, {name: maybe, id: maybe, required: false}]
+files: [{path: DIR/f, contents: '{{ range list "a" "maybe" }}{{ secret . }}{{ end }}'}]
+`)
+	b.read(now("a", "a1", "x"), failing("maybe", secret.NotFound))
+	b.pass(false)
+	if o := b.plan.outputs[0]; !o.skipped || o.err != nil || o.waiting != "maybe" {
+		t.Errorf("the file is %+v", o)
+	}
+	b.read(now("maybe", "m1", "y"))
+	b.pass(false)
+	b.want("f", "xy")
+}
+
 func TestAReloadTellsOfChangedTemplates(t *testing.T) {
 	b := newBench(t, twoFiles)
 	b.read(now("a", "a1", "x"), now("b", "b1", "y"))

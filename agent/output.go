@@ -1,8 +1,7 @@
 package agent
 
 import (
-	"errors"
-	"fmt"
+	"crypto/sha256"
 	"maps"
 	"slices"
 	"time"
@@ -22,6 +21,8 @@ type output struct {
 	spec   files.Spec
 	tmpl   *templates.Template
 	file   *files.File
+	// source is a digest of the template's text and options.
+	source [sha256.Size]byte
 	// uses are the secrets that the template names in its text.
 	uses []string
 
@@ -49,8 +50,20 @@ type output struct {
 	repairs []time.Duration
 }
 
-// errNotRead is what a template is told of a secret without a version.
-var errNotRead = errors.New("not read yet")
+// notReadError is what a template is told of a secret without a version.
+type notReadError struct {
+	name string
+	err  error // why, or nil if the first read has not ended
+}
+
+func (e *notReadError) Error() string {
+	if e.err == nil {
+		return "not read yet"
+	}
+	return "not read yet: " + e.err.Error()
+}
+
+func (e *notReadError) Unwrap() error { return e.err }
 
 const (
 	// An output that somebody else keeps changing is left alone after this many
@@ -61,6 +74,15 @@ const (
 	minPublishRetry = time.Second
 	maxPublishRetry = time.Minute
 )
+
+// inherit takes over what old, the same path in the configuration before a
+// reload, knows of the file.
+func (o *output) inherit(old *output) {
+	o.inPlace, o.repairs, o.written = old.inPlace, old.repairs, old.written
+	if o.source == old.source {
+		o.good = old.good
+	}
+}
 
 // missing returns the first secret among uses that was never read, and whether
 // all that were not may be absent and are. Both are empty if none is missing.
@@ -74,10 +96,13 @@ func (o *output) missing(snap *store.Snapshot, optional map[string]bool) (name s
 		if name == "" {
 			name = use
 		}
-		skip = skip && optional[use] && secret.KindOf(e.Err) == secret.NotFound && e.Err != nil
+		skip = skip && optional[use] && absent(e.Err)
 	}
 	return name, skip && name != ""
 }
+
+// absent reports whether a read failed because there is no such secret.
+func absent(err error) bool { return err != nil && secret.KindOf(err) == secret.NotFound }
 
 // lookup returns the Lookup of one pass over snap.
 func lookup(snap *store.Snapshot) templates.Lookup {
@@ -88,10 +113,8 @@ func lookup(snap *store.Snapshot) templates.Lookup {
 			return nil, templates.ErrUnknown
 		case e.Version != nil:
 			return e.Version, nil
-		case e.Err != nil:
-			return nil, fmt.Errorf("%w: %w", errNotRead, e.Err)
 		default:
-			return nil, errNotRead
+			return nil, &notReadError{name: name, err: e.Err}
 		}
 	}
 }
@@ -124,7 +147,7 @@ func (v versions) lookup(name string) (*secret.Version, error) {
 	if version, ok := v[name]; ok {
 		return version, nil
 	}
-	return nil, errNotRead
+	return nil, &notReadError{name: name}
 }
 
 // named returns the versions in the order of their names.

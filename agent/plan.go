@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -123,6 +124,7 @@ func (p *plan) parseTemplate(f *config.File, o *output) error {
 	} else {
 		opts.Name, opts.Line = p.cfg.Path(), p.cfg.TextLine(&f.Contents)
 	}
+	o.source = sha256.Sum256(fmt.Appendf(nil, "%q %q %q", opts.Text, opts.Delims, opts.MissingKey))
 	tmpl, err := templates.Parse(opts)
 	if err != nil {
 		return err // it names file and line itself

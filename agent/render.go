@@ -7,7 +7,6 @@ import (
 	"log/slog"
 
 	"secretsd/agent/config"
-	"secretsd/agent/secret"
 	"secretsd/agent/store"
 )
 
@@ -85,7 +84,7 @@ func report(b *build, snap *store.Snapshot) Report {
 	var r Report
 	for _, s := range b.secrets {
 		e, _ := snap.Get(s.name)
-		if e.Version != nil || (!s.required && secret.KindOf(e.Err) == secret.NotFound) {
+		if e.Version != nil || (!s.required && absent(e.Err)) {
 			continue
 		}
 		r.Missing = append(r.Missing, s.name)

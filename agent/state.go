@@ -1,13 +1,16 @@
 package agent
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -28,6 +31,8 @@ type stateDir struct {
 const (
 	stateFile = "state.json"
 	lockFile  = "lock"
+	// maxState bounds what is read of a state file, in bytes.
+	maxState = 16 << 20
 )
 
 // state is what state.json holds.
@@ -36,21 +41,25 @@ type state struct {
 }
 
 // openState makes the directory if it is missing, with mode 0700, and takes its
-// lock.
+// lock. A directory that others can write, such as the root of a pod's memory
+// volume, will do: nothing found in it is followed or believed unless it is a
+// file of root or the agent.
 func openState(path string) (*stateDir, error) {
+	const hint = "set state_dir to a directory the agent's user may write, on tmpfs"
 	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, &fault{err: fmt.Errorf("make state directory: %w", err),
-			hint: "set state_dir to a directory the agent's user may write, on tmpfs"}
+		return nil, &fault{err: fmt.Errorf("make state directory: %w", err), hint: hint}
 	}
 	root, err := os.OpenRoot(path)
 	if err != nil {
 		return nil, fmt.Errorf("open state directory: %w", err)
 	}
-	lock, err := root.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := root.OpenFile(lockFile, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err == nil {
+		err = ours(lock)
+	}
 	if err != nil {
 		_ = root.Close()
-		return nil, &fault{err: fmt.Errorf("open lock in state directory %s: %w", path, errors.Unwrap(err)),
-			hint: "set state_dir to a directory the agent's user may write, on tmpfs"}
+		return nil, &fault{err: fmt.Errorf("open lock in state directory %s: %w", path, err), hint: hint}
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = lock.Close()
@@ -61,12 +70,38 @@ func openState(path string) (*stateDir, error) {
 	return &stateDir{root: root, lock: lock}, nil
 }
 
+// ours refuses what somebody else may have put there.
+func ours(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.Mode().IsRegular():
+		return errors.New("not a regular file")
+	case !ok || st.Uid != 0 && int(st.Uid) != os.Geteuid():
+		return errors.New("it belongs to neither root nor the agent's user")
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("others can write it (mode %04o)", info.Mode().Perm())
+	}
+	return nil
+}
+
 // load returns what the last agent left, or nothing if there was none.
 func (s *stateDir) load() (state, error) {
-	data, err := s.root.ReadFile(stateFile)
+	f, err := s.root.OpenFile(stateFile, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return state{}, nil
 	}
+	if err != nil {
+		return state{}, fmt.Errorf("read state: %w", err)
+	}
+	defer f.Close()
+	if err := ours(f); err != nil {
+		return state{}, fmt.Errorf("read %s: %w", filepath.Join(s.root.Name(), stateFile), err)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxState))
 	if err != nil {
 		return state{}, fmt.Errorf("read state: %w", err)
 	}
@@ -87,14 +122,23 @@ func (s *stateDir) save(current func() state) error {
 	if err != nil {
 		return fmt.Errorf("encode state: %w", err)
 	}
-	const temp = "." + stateFile
-	if err := s.root.WriteFile(temp, data, 0o600); err != nil {
-		return fmt.Errorf("write state: %w", err)
+	temp := "." + stateFile + "." + rand.Text()
+	if err := s.write(temp, data); err != nil {
+		return errors.Join(fmt.Errorf("write state: %w", err), s.root.Remove(temp))
 	}
 	if err := s.root.Rename(temp, stateFile); err != nil {
-		return fmt.Errorf("write state: %w", err)
+		return errors.Join(fmt.Errorf("write state: %w", err), s.root.Remove(temp))
 	}
 	return nil
+}
+
+func (s *stateDir) write(name string, data []byte) error {
+	f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
 }
 
 // close gives the lock back. The directory stays.

@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -157,6 +160,106 @@ func TestACrashLosesNoNotification(t *testing.T) {
 	f.run()
 	eventually(t, "the application is told what it was owed", func() bool { return hups() >= 1 })
 	steady(t, "it is told once", func() bool { return hups() == 1 })
+}
+
+// TestDebtsOutliveAFirstPassThatOwesMore restarts an agent whose first pass
+// publishes something else: what the last agent owed must not be overwritten.
+func TestDebtsOutliveAFirstPassThatOwesMore(t *testing.T) {
+	f := newFixture(t)
+	write(t, f.conf, fmt.Sprintf(`
+source: {local: {path: %[1]s/secrets.yaml}}
+refresh: {interval: 100ms}
+state_dir: %[1]s/state
+secrets: [{name: db, id: db}]
+files:
+  - {path: %[1]s/out, contents: '{{ secret "db" }}', notify: [app]}
+  - {path: %[1]s/static, contents: 'static', notify: [other]}
+targets: [{name: app, process: {pid_file: %[1]s/app.pid}}, {name: other, process: {pid_file: %[1]s/other.pid}}]
+`, f.dir))
+	pid, hups := application(t, f.dir)
+	if err := os.Rename(pid, pid+".hidden"); err != nil {
+		t.Fatal(err)
+	}
+	agent := f.run()
+	f.set("db", "two")
+	eventually(t, "the file follows", func() bool { return content(f.file) == "two" })
+	agent.signal(syscall.SIGKILL)
+	agent.wait()
+	if err := errors.Join(os.Rename(pid+".hidden", pid), os.Remove(filepath.Join(f.dir, "static"))); err != nil {
+		t.Fatal(err)
+	}
+	f.run()
+	eventually(t, "the application is told what it was owed", func() bool { return hups() == 1 })
+}
+
+func TestAReloadReplacesTheLocalSecrets(t *testing.T) {
+	f := newFixture(t)
+	addr := freePort(t)
+	other := filepath.Join(f.dir, "other.yaml")
+	write(t, other, "secrets: [{name: db, string: other}]\n")
+	conf := func(path string) {
+		write(t, f.conf, fmt.Sprintf("source: {local: {path: %s, listen: \"%s\"}}\nrefresh: {interval: 100ms}\nstate_dir: %s/state\nsecrets: [{id: db}]\nfiles: [{path: %s, contents: '{{ secret \"db\" }}'}]\n", path, addr, f.dir, f.file))
+	}
+	conf(f.secrets)
+	agent := f.run()
+	conf(other)
+	agent.signal(syscall.SIGHUP)
+	eventually(t, "the file has the other secret", func() bool { return content(f.file) == "other" })
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr, strings.NewReader(`{"SecretId":"db"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Amz-Target", "secretsmanager.GetSecretValue")
+	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, _ := io.ReadAll(res.Body); !strings.Contains(string(body), `"SecretString":"other"`) {
+		t.Errorf("the listener answers %s", body)
+	}
+}
+
+// TestTheServiceManagerIsTold holds what systemd hears, and that a reload does
+// not make an agent ready that was not.
+func TestTheServiceManagerIsTold(t *testing.T) {
+	f := newFixture(t)
+	socket := filepath.Join(f.dir, "notify")
+	conn, err := net.ListenPacket("unixgram", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var said lockedBuffer
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			n, _, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			_, _ = said.Write(append(buf[:n:n], '\n'))
+		}
+	}()
+	f.set("unrelated", "x")
+	f.configure(`{{ secret "db" }}`, "")
+	agent := secretsd(t, append(cleanEnv(), "NOTIFY_SOCKET="+socket), "run", "--config", f.conf)
+	agent.until("cannot read secret")
+	agent.signal(syscall.SIGHUP)
+	agent.until("reloaded configuration")
+	if strings.Contains(said.String(), "READY=1") {
+		t.Fatalf("an agent that has read nothing said %s", said.String())
+	}
+	f.set("db", "one")
+	eventually(t, "the agent says that it is ready", func() bool { return strings.Contains(said.String(), "READY=1\nSTATUS=1 secret, 1 file in place") })
+	agent.signal(syscall.SIGHUP)
+	eventually(t, "the agent says that it reloads", func() bool {
+		_, after, found := strings.Cut(said.String(), "RELOADING=1\nMONOTONIC_USEC=")
+		return found && strings.Contains(after, "READY=1")
+	})
+	agent.signal(syscall.SIGTERM)
+	eventually(t, "the agent says that it ends", func() bool { return strings.Contains(said.String(), "STOPPING=1") })
 }
 
 func TestSignalsEndTheAgent(t *testing.T) {

@@ -252,6 +252,13 @@ func TestOnlyTrustedFilesAreRead(t *testing.T) {
 		{"others write it", func() error { return os.Chmod(path, 0o646) }, "users other than root and the agent's can write it"},
 		{"the group writes it", func() error { return os.Chmod(path, 0o664) }, "users other than root and the agent's can write it"},
 		{"others write the directory", func() error { return errors.Join(os.Chmod(path, 0o644), os.Chmod(dir, 0o777)) }, "trust directory"},
+		{"the group writes the directory", func() error { return os.Chmod(dir, 0o770) }, "trust directory"},
+		{"it is a link into a directory that others write", func() error {
+			open := filepath.Join(t.TempDir(), "open")
+			target := filepath.Join(open, "agent.yaml")
+			return errors.Join(os.Chmod(dir, 0o700), os.Mkdir(open, 0o700), os.WriteFile(target, []byte(minimal), 0o600),
+				os.Chmod(open, 0o777), os.Remove(path), os.Symlink(target, path))
+		}, "trust directory"},
 		{"it is a directory", func() error { return errors.Join(os.Chmod(dir, 0o700), os.Remove(path), os.Mkdir(path, 0o700)) }, "not a regular file"},
 		{"it is missing", func() error { return os.Remove(path) }, "open file: no such file or directory"},
 	} {

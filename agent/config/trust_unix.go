@@ -21,15 +21,29 @@ func checkTrust(path string, info fs.FileInfo) error {
 	if err := writers(path, info, 0o022); err != nil {
 		return err
 	}
-	dir := filepath.Dir(path)
-	dirInfo, err := os.Stat(dir)
+	if err := checkDir(path, filepath.Dir(path)); err != nil {
+		return err
+	}
+	// A link, as in a ConfigMap, has the directory it leads to as well.
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return &Error{Place: path, Err: fmt.Errorf("follow link: %w", err)}
+	}
+	if filepath.Dir(target) == filepath.Dir(path) {
+		return nil
+	}
+	return checkDir(path, filepath.Dir(target))
+}
+
+func checkDir(path, dir string) error {
+	info, err := os.Stat(dir)
 	if err != nil {
 		return &Error{Place: path, Err: fmt.Errorf("stat directory: %w", err)}
 	}
-	if dirInfo.Mode()&fs.ModeSticky != 0 || readOnly(dir) {
+	if info.Mode()&fs.ModeSticky != 0 || readOnly(dir) {
 		return nil
 	}
-	return writers(dir, dirInfo, 0o002)
+	return writers(dir, info, 0o022)
 }
 
 func writers(path string, info fs.FileInfo, bits fs.FileMode) error {
