@@ -51,6 +51,7 @@ type trouble struct {
 	total  int       // attempts for this debt
 	since  time.Time // when class began
 	noted  bool      // absence has been logged
+	said   string    // what it said
 	warned time.Time // last warning
 }
 
@@ -283,10 +284,10 @@ func (q *queue) complaint(now time.Time) func() {
 		}
 	case tr.class == unready && now.Sub(tr.since) < patience:
 		return func() {}
-	case !tr.warned.IsZero() && now.Sub(tr.warned) < warnAgain:
-		return func() {}
+	case !tr.warned.IsZero() && now.Sub(tr.warned) < warnAgain && (err.Error() == tr.said || now.Sub(tr.warned) < patience):
+		return func() {} // another fault than the one said is said sooner
 	}
-	tr.warned = now
+	tr.warned, tr.said = now, err.Error()
 	return func() {
 		args := []any{"error", err.Error(), "attempts", attempts}
 		if hint := hintOf(err); hint != "" {

@@ -37,6 +37,30 @@ func mount(t *testing.T, dir, options string) {
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 }
 
+func TestDiskIsRefusedUnlessAllowed(t *testing.T) {
+	disk := t.TempDir()
+	var st unix.Statfs_t
+	must(t, unix.Statfs(disk, &st))
+	if uint32(st.Type) == unix.TMPFS_MAGIC || uint32(st.Type) == unix.RAMFS_MAGIC {
+		missing(t, "a temporary directory that is not in memory (set TMPDIR)", errors.New(disk))
+	}
+	_, err := files.New().Open(spec(filepath.Join(disk, "db.env")))
+	const hint = "below /run or /dev/shm, or set allow_disk: true"
+	refuses(t, err, "put a secret into "+disk+": it is on ", hint)
+	refuses(t, err, "not in memory (tmpfs or ramfs)", hint)
+	s := spec(filepath.Join(disk, "a", "db.env"))
+	s.CreateDirs = true
+	refuses(t, files.Check(s), "it is on ", hint)
+	contains(t, disk)
+
+	s.AllowDisk = true
+	f := open(t, s)
+	publish(t, f, canary, files.Content)
+	publish(t, f, canary, files.None)
+	holds(t, s.Path, canary, 0o400, -1, -1)
+	contains(t, filepath.Join(disk, "a"), "db.env")
+}
+
 func TestAFullTmpfsLeavesTheOldFile(t *testing.T) {
 	if !privateMounts(t) {
 		return

@@ -204,32 +204,6 @@ func TestCreatedDirsKeepAnInheritedGroup(t *testing.T) {
 	}
 }
 
-func TestDiskIsRefusedUnlessAllowed(t *testing.T) {
-	if !files.ChecksMemory {
-		t.Skip("needs Linux: no tmpfs check here")
-	}
-	disk := t.TempDir()
-	f, err := files.New().Open(spec(filepath.Join(disk, "db.env")))
-	if err == nil {
-		_ = f.Close()
-		missing(t, "a temporary directory that is not in memory", errors.New(disk))
-	}
-	const hint = "below /run or /dev/shm, or set allow_disk: true"
-	refuses(t, err, "put a secret into "+disk+": it is on ", hint)
-	refuses(t, err, "not in memory (tmpfs or ramfs)", hint)
-	s := spec(filepath.Join(disk, "a", "db.env"))
-	s.CreateDirs = true
-	refuses(t, files.Check(s), "it is on ", hint)
-	contains(t, disk)
-
-	s.AllowDisk = true
-	f = open(t, s)
-	publish(t, f, canary, files.Content)
-	publish(t, f, canary, files.None)
-	holds(t, s.Path, canary, 0o400, -1, -1)
-	contains(t, filepath.Join(disk, "a"), "db.env")
-}
-
 func TestADirectoryTheAgentCannotWriteIsFoundAtOpen(t *testing.T) {
 	if isRoot() {
 		t.Skip("needs an ordinary user: root writes everywhere")

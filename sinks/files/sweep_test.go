@@ -127,6 +127,9 @@ func FuzzTemporaryNames(f *testing.F) {
 		f.Add(base, "db.env")
 		f.Add(base+".0123456789abcdef.secretsd", base)
 	}
+	long := strings.Repeat("x", 230)
+	key, _, _ := strings.Cut(strings.TrimPrefix(files.TempName(long), ".."), ".long.")
+	f.Add(key+".long", long) // a name that looks like the shortened other
 	f.Fuzz(func(t *testing.T, base, other string) {
 		if base == "" || len(base) > 255 {
 			return // no file name
