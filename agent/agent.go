@@ -246,13 +246,12 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 
 // sweep clears what a crash left beside our files.
 func (a *Agent) sweep(b *build) {
-	for _, o := range b.outputs {
-		n, err := o.file.Sweep()
-		if err != nil {
-			a.log.Warn("cannot clear leftovers beside file", "path", o.path, "error", err)
-		} else if n > 0 {
-			a.log.Info("cleared what a crash had left beside file", "path", o.path, "leftovers", n)
-		}
+	n, err := b.dirs.Sweep()
+	if err != nil {
+		a.log.Warn("cannot clear leftovers beside files", "error", err)
+	}
+	if n > 0 {
+		a.log.Info("cleared what a crash had left beside files", "leftovers", n)
 	}
 }
 

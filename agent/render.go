@@ -60,10 +60,8 @@ func Render(ctx context.Context, cfg *config.Config, opts Options) (Report, erro
 	r.readAll(ctx)
 	a := newApplier(quiet, bootClock)
 	a.configure(b.plan)
-	for _, o := range b.outputs {
-		if _, err := o.file.Sweep(); err != nil {
-			opts.Logger.Warn("cannot clear leftovers beside file", "path", o.path, "error", err)
-		}
+	if _, err := b.dirs.Sweep(); err != nil {
+		opts.Logger.Warn("cannot clear leftovers beside files", "error", err)
 	}
 	a.pass(ctx, st.Snapshot(), false)
 	if ctx.Err() != nil {

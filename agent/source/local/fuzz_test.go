@@ -130,17 +130,24 @@ func (m *stageModel) move(t *rapid.T) {
 // holders returns the version of each label, and fails if one has two.
 func (m *stageModel) holders(t *rapid.T) map[string]string {
 	holders := map[string]string{}
-	a := m.ask(t, step{op: "ListSecretVersionIds", in: obj{"SecretId": "db", "IncludeDeprecated": true}})
-	for _, v := range a.out["Versions"].(arr) {
-		labels, _ := v.(obj)["VersionStages"].(arr)
-		for _, l := range labels {
-			if other := holders[l.(string)]; other != "" {
-				t.Fatalf("%s is on two versions", l)
+	in := obj{"SecretId": "db", "IncludeDeprecated": true}
+	for {
+		a := m.ask(t, step{op: "ListSecretVersionIds", in: in})
+		for _, v := range a.out["Versions"].(arr) {
+			labels, _ := v.(obj)["VersionStages"].(arr)
+			for _, l := range labels {
+				if other := holders[l.(string)]; other != "" {
+					t.Fatalf("%s is on two versions", l)
+				}
+				holders[l.(string)] = v.(obj)["VersionId"].(string)
 			}
-			holders[l.(string)] = v.(obj)["VersionId"].(string)
 		}
+		next, more := a.out["NextToken"]
+		if !more {
+			return holders
+		}
+		in["NextToken"] = next
 	}
-	return holders
 }
 
 func (m *stageModel) check(t *rapid.T) {
