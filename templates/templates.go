@@ -41,6 +41,8 @@ const (
 	maxList = 100_000
 	// maxCalls is how deep templates may call one another.
 	maxCalls = 100
+	// maxErrors is how many errors of one template are reported at once.
+	maxErrors = 20
 	// maxBlocks is how deep blocks and parentheses may be nested.
 	maxBlocks = 250
 )
@@ -123,6 +125,9 @@ func Parse(o Options) (*Template, error) {
 	}
 	c := checker{t: t}
 	c.template()
+	if len(c.errs) > maxErrors {
+		c.errs = append(c.errs[:maxErrors], &Error{Name: o.Name, Msg: "there are more errors"})
+	}
 	if len(c.errs) > 0 {
 		return nil, errors.Join(c.errs...)
 	}

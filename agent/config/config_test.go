@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -253,6 +254,13 @@ func TestOnlyTrustedFilesAreRead(t *testing.T) {
 		{"the group writes it", func() error { return os.Chmod(path, 0o664) }, "users other than root and the agent's can write it"},
 		{"others write the directory", func() error { return errors.Join(os.Chmod(path, 0o644), os.Chmod(dir, 0o777)) }, "trust directory"},
 		{"the group writes the directory", func() error { return os.Chmod(dir, 0o770) }, "trust directory"},
+		{"others write a directory above", func() error {
+			above := filepath.Join(dir, "above")
+			target := filepath.Join(above, "conf", "agent.yaml")
+			return errors.Join(os.Chmod(dir, 0o700), os.MkdirAll(filepath.Dir(target), 0o700), os.WriteFile(target, []byte(minimal), 0o600),
+				os.Chmod(above, 0o777), os.Remove(path), os.Symlink(target, path))
+		}, "trust directory"},
+		{"it is a named pipe", func() error { return errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)) }, "not a regular file"},
 		{"it is a link into a directory that others write", func() error {
 			open := filepath.Join(t.TempDir(), "open")
 			target := filepath.Join(open, "agent.yaml")

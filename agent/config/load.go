@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"syscall"
 )
 
 // Load reads and validates the file at path. All faults are reported at once,
@@ -127,7 +128,8 @@ const maxFileBytes = 8 << 20
 // anybody but root and the agent's own user could have written, since its
 // writer decides where secrets go.
 func ReadTrusted(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	// A named pipe that nobody writes must not hang the start.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, &Error{Place: path, Err: fmt.Errorf("open file: %w", errors.Unwrap(err)), hint: openHint(err)}
 	}

@@ -50,6 +50,13 @@ func readPidFile(path string) (pidFile, error) {
 			hint: "chmod o-w it, or give the program that writes it a umask of 022",
 		}
 	}
+	if fi.Mode().Perm()&0o020 != 0 && st.Uid == 0 && st.Gid != 0 {
+		// Root's word counts for every process, and here a group has it.
+		return pidFile{}, &failure{
+			msg:  fmt.Sprintf("pid file %s belongs to root and can be written by group %d", path, st.Gid),
+			hint: "chmod g-w it",
+		}
+	}
 	b, err := io.ReadAll(io.LimitReader(f, maxPidFile))
 	if err != nil {
 		return pidFile{}, &failure{msg: "read pid file", cause: err}

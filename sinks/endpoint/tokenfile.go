@@ -55,7 +55,10 @@ func (f tokenFile) missing() (bool, error) {
 		return false, fmt.Errorf("look at token file %s: %w", f.path, err)
 	}
 	dir := filepath.Dir(f.path)
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+	if info, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		if err == nil && info.Mode()&fs.ModeSymlink != 0 && !isTrusted(ownerOf(info)) {
+			return false, withHint("name the directory itself", "use token file %s: its directory is a link that belongs to uid %d", f.path, ownerOf(info))
+		}
 		return true, checkTokenDir(f.path)
 	}
 	if info, err := os.Stat(filepath.Dir(dir)); err != nil || !info.IsDir() {
@@ -141,6 +144,14 @@ func checkTokenDir(path string) error {
 			"use token file %s: directory %s does not exist", path, dir)
 	case err != nil:
 		return fmt.Errorf("look at the token file's directory: %w", err)
+	default:
+		return checkTokenDirInfo(path, info)
+	}
+}
+
+func checkTokenDirInfo(path string, info fs.FileInfo) error {
+	dir := filepath.Dir(path)
+	switch {
 	case !info.IsDir():
 		return withHint("name a file in a directory", "use token file %s: %s is not a directory", path, dir)
 	case info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0:
@@ -185,33 +196,68 @@ func (f tokenFile) make() error {
 }
 
 // makeDir makes the directory if it is missing: a pod's memory volume may be
-// written by every container, and so is no place for the token itself.
+// written by every container, and so is no place for the token itself. For the
+// same reason nothing is followed out of the directory above.
 func (f tokenFile) makeDir() error {
 	dir := filepath.Dir(f.path)
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	above, err := os.OpenRoot(filepath.Dir(dir))
+	if err != nil {
+		return err
+	}
+	defer above.Close()
 	mode := fs.FileMode(0o700)
 	if f.mode&0o040 != 0 {
 		mode = 0o750
 	}
-	err := os.Mkdir(dir, mode)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
+	name := filepath.Base(dir)
+	if err := above.Mkdir(name, mode); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return nil // another agent was faster; what it is is checked before it is used
+		}
+		return err
 	}
-	if err == nil && f.owner != nil {
-		// The agent keeps the directory, so that nobody else can put another
-		// token into it.
-		err = os.Chown(dir, -1, f.owner.GID)
-	}
-	if err == nil {
-		err = os.Chmod(dir, mode) // whatever the umask
-	}
+	made, err := above.Open(name)
 	if err != nil {
 		return err
 	}
-	return checkTokenDir(f.path)
+	defer made.Close()
+	// On the descriptor, and only if it is what was just made: the name may
+	// lead elsewhere by now.
+	if names, err := made.Readdirnames(1); len(names) > 0 || !errors.Is(err, io.EOF) {
+		return fmt.Errorf("directory %s was exchanged while it was made", dir)
+	}
+	if f.owner != nil {
+		// The agent keeps the directory, so that nobody else can put another
+		// token into it.
+		if err := made.Chown(-1, f.owner.GID); err != nil {
+			return err
+		}
+	}
+	return made.Chmod(mode) // whatever the umask
+}
+
+// openDir opens the token's directory, which has to be one that others cannot
+// write to; what is opened is what was checked.
+func (f tokenFile) openDir() (*os.Root, error) {
+	root, err := os.OpenRoot(filepath.Dir(f.path))
+	if err != nil {
+		return nil, err
+	}
+	info, err := root.Stat(".")
+	if err == nil {
+		err = checkTokenDirInfo(f.path, info)
+	}
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return root, nil
 }
 
 func (f tokenFile) link() (err error) {
-	root, err := os.OpenRoot(filepath.Dir(f.path))
+	root, err := f.openDir()
 	if err != nil {
 		return err
 	}

@@ -186,8 +186,10 @@ func (f *File) compare(dir int, content []byte) (Change, error) {
 	if errors.Is(err, fs.ErrPermission) {
 		return f.recall(st, content), nil
 	}
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
-		return Content, nil // exchanged since; renaming over it is right for all that is no directory
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EAGAIN) {
+		// Exchanged since, or somebody holds a lease on it (fcntl(2), F_SETLEASE);
+		// renaming over it is right for all that is no directory.
+		return Content, nil
 	}
 	if err != nil {
 		return None, failed("open", f.spec.Path, err)

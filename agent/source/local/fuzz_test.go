@@ -142,7 +142,7 @@ func (m *stageModel) holders(t *rapid.T) map[string]string {
 				holders[l.(string)] = v.(obj)["VersionId"].(string)
 			}
 		}
-		next, more := a.out["NextToken"]
+		next, more := a.out["NextToken"].(string)
 		if !more {
 			return holders
 		}
