@@ -3,6 +3,7 @@ package files
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -211,7 +212,10 @@ func (w *walk) dress(fd int, name, path string, s *Spec) error {
 	if err != nil {
 		return failed("look at", path, err)
 	}
-	if st.uid != uint32(os.Geteuid()) {
+	// In a directory that others can write, one of root's could have been moved
+	// here in its place: what was just made is empty, and what is empty holds
+	// nothing that could be given away with it.
+	if st.uid != uint32(os.Geteuid()) || !isEmpty(fd) {
 		return refused("create directory", path, "somebody else put another one there", "")
 	}
 	a := attributes{mode: dirMode(s.Mode) | st.mode&unix.S_ISGID, uid: s.UID, gid: s.GID}
@@ -220,6 +224,17 @@ func (w *walk) dress(fd int, name, path string, s *Spec) error {
 		return err
 	}
 	return nil
+}
+
+func isEmpty(dir int) bool {
+	fd, err := unix.Dup(dir)
+	if err != nil {
+		return false
+	}
+	f := os.NewFile(uintptr(fd), ".")
+	defer func() { _ = f.Close() }()
+	names, err := f.Readdirnames(1)
+	return len(names) == 0 && errors.Is(err, io.EOF)
 }
 
 // dirMode lets those search and list a directory made for a file who may read
