@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"reflect"
 	"syscall"
 	"time"
 
@@ -31,9 +30,8 @@ type listener struct {
 type listeners struct {
 	running map[string]*listener
 	next    map[string]*listener
-	// tokens are those in use and from what they were opened.
-	tokens     *endpoint.Tokens
-	tokensFrom endpoint.TokenOptions
+	// tokens are those in use.
+	tokens tokenSet
 	// onCommit are the steps of a reload that cannot fail.
 	onCommit []func()
 	// follow loads the local secrets again when their file changes.
@@ -53,7 +51,7 @@ const (
 func (l *listeners) prepare(ctx context.Context, a *Agent, b *build) error {
 	l.next, l.onCommit = map[string]*listener{}, nil
 	err := errors.Join(
-		l.prepareEndpoint(ctx, a, b.cfg.Endpoint),
+		l.prepareEndpoint(ctx, a, b.cfg),
 		l.prepareTelemetry(ctx, a, b.cfg.Telemetry),
 		l.prepareLocal(ctx, b),
 	)
@@ -69,54 +67,33 @@ func (l *listeners) prepare(ctx context.Context, a *Agent, b *build) error {
 	return err
 }
 
-func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, e *config.Endpoint) error {
+func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, cfg *config.Config) error {
+	e := cfg.Endpoint
 	if e == nil {
 		l.onCommit = append(l.onCommit, func() { l.tokens = nil })
 		return nil
 	}
-	from, err := tokenOptions(e)
+	tokens, err := l.prepareTokens(a, cfg)
 	if err != nil {
-		return fmt.Errorf("endpoint: %w", err)
+		return err
 	}
-	tokens, err := l.prepareTokens(a, from)
-	if err != nil {
-		return fmt.Errorf("endpoint: %w", err)
-	}
-	opts := endpointOptions(e, a.log)
+	opts, top := endpointOptions(e, a.log), tokens[""].tokens
+	opts.Clients = tokens.clients(e)
 	if kept := l.running[endpointListener]; kept != nil && kept.addr == e.Listen {
 		l.next[endpointListener] = kept
 		l.onCommit = append(l.onCommit, func() {
-			if err := kept.server.Configure(opts, tokens); err != nil {
+			if err := kept.server.Configure(opts, top); err != nil {
 				a.log.Error("cannot configure the endpoint, keeping its options", "error", err)
 			}
 		})
 		return nil
 	}
-	srv, err := endpoint.Listen(ctx, opts, tokens, a)
+	srv, err := endpoint.Listen(ctx, opts, top, a)
 	if err != nil {
 		return err
 	}
 	l.next[endpointListener] = &listener{addr: e.Listen, bound: srv.Addr().String(), serve: srv.Serve, shutdown: srv.Shutdown, server: srv}
 	return nil
-}
-
-// prepareTokens opens the tokens, or takes those in use and has them read again
-// at the commit, which ends the grace time of replaced ones.
-func (l *listeners) prepareTokens(a *Agent, from endpoint.TokenOptions) (*endpoint.Tokens, error) {
-	if l.tokens != nil && reflect.DeepEqual(from, l.tokensFrom) {
-		l.onCommit = append(l.onCommit, func() {
-			if _, err := l.tokens.Reload(true); err != nil {
-				a.log.Error("cannot read the endpoint's token again", "error", err, "hint", hintOf(err))
-			}
-		})
-		return l.tokens, nil
-	}
-	tokens, err := endpoint.OpenTokens(from)
-	if err != nil {
-		return nil, err
-	}
-	l.onCommit = append(l.onCommit, func() { l.tokens, l.tokensFrom = tokens, from })
-	return tokens, nil
 }
 
 func (l *listeners) prepareTelemetry(ctx context.Context, a *Agent, t *config.Telemetry) error {

@@ -15,7 +15,7 @@ import (
 // serve hands the generation of snap to the endpoint, in one step.
 func (a *Agent) serve(snap *store.Snapshot) {
 	entries := make([]endpoint.Entry, 0, snap.Len())
-	res := &resolver{byID: map[string][]string{}, secrets: map[string]*schedule{}, maxStale: a.build.cfg.Refresh.MaxStale.Std()}
+	res := &resolver{byID: map[string][]string{}, ids: map[string][]string{}, secrets: map[string]*schedule{}, maxStale: a.build.cfg.Refresh.MaxStale.Std()}
 	for _, s := range a.build.secrets {
 		e, _ := snap.Get(s.name)
 		entry := a.entry(s, e)
@@ -75,12 +75,13 @@ func ids(ref secret.Ref, v *secret.Version) []string {
 // immutable once it is being served.
 type resolver struct {
 	byID     map[string][]string // id to configured names, in configured order
+	ids      map[string][]string // configured name to ids
 	secrets  map[string]*schedule
 	maxStale time.Duration
 }
 
 func (r *resolver) add(s *schedule, ids []string) {
-	r.secrets[s.name] = s
+	r.secrets[s.name], r.ids[s.name] = s, ids
 	for _, id := range ids {
 		r.byID[id] = append(r.byID[id], s.name)
 	}
@@ -126,13 +127,44 @@ func (a *Agent) Read(ctx context.Context, q endpoint.Query) (endpoint.Answer, er
 	}
 	s, want, ok := r.find(q)
 	if !ok {
-		return endpoint.Answer{}, &secret.Error{Kind: secret.Denied, Op: "GetSecretValue", ID: q.ID, Status: 400,
-			Code: "AccessDeniedException", Message: "This secret is not among those that this agent may serve."}
+		return endpoint.Answer{}, endpoint.ErrForbidden
 	}
+	if !q.Rights.Configured(s.name, r.ids[s.name]...) {
+		if err := a.identified(ctx, s, q.Rights); err != nil {
+			return endpoint.Answer{}, err
+		}
+	}
+	var ans endpoint.Answer
+	var err error
 	if want != s.ref {
-		return a.others.read(ctx, a.refresh.fetcher(), want, s.interval, q.Refresh)
+		ans, err = a.others.read(ctx, a.refresh.fetcher(), want, s.interval, q.Refresh)
+	} else {
+		ans, err = a.readConfigured(ctx, r, s, q.Refresh)
 	}
-	return a.readConfigured(ctx, r, s, q.Refresh)
+	ans.Name = s.name
+	return ans, err
+}
+
+// identified decides about a secret that what is known of it does not allow:
+// where its first read is under way the ARN that comes back may. Nobody's
+// waiting for it makes a read.
+func (a *Agent) identified(ctx context.Context, s *schedule, rights *endpoint.Rights) error {
+	if e, _ := a.store.Snapshot().Get(s.name); e.Version != nil {
+		return endpoint.ErrForbidden
+	}
+	reading := a.refresh.reading(s.name)
+	if reading == nil {
+		return endpoint.ErrForbidden
+	}
+	select {
+	case <-reading:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if e, _ := a.store.Snapshot().Get(s.name); !rights.Configured(s.name, ids(s.ref, e.Version)...) {
+		return endpoint.ErrForbidden
+	}
+	return nil
 }
 
 // readConfigured joins or starts a read of a configured secret, and answers

@@ -181,7 +181,9 @@ type Endpoint struct {
 	// Listen is a loopback address, host:port. Port 0 takes a free one, which
 	// is logged. Default: 127.0.0.1:2773, the port of AWS's agent.
 	Listen string `yaml:"listen"`
-	// TokenFile holds the token that clients send. It is made if it is missing.
+	// TokenFile holds the token of whoever may read every secret configured. It
+	// is made if it is missing. Either this or token_env, unless there are
+	// clients.
 	TokenFile TokenFile `yaml:"token_file"`
 	// TokenEnv names environment variables; the first that is set holds the
 	// token, or file://PATH. Not with token_file.
@@ -189,6 +191,9 @@ type Endpoint struct {
 	// TokenGrace is how long the old token stays valid after the file has
 	// changed. Default: 5m.
 	TokenGrace *Duration `yaml:"token_grace"`
+	// Clients are those who may read some of the secrets, each with a token of
+	// its own. Default: none.
+	Clients []Client `yaml:"clients"`
 	// PathPrefix is the prefix of the path style. Default: /v1/.
 	PathPrefix string `yaml:"path_prefix"`
 	// TokenHeaders are the headers a token may come in. Default:
@@ -199,6 +204,24 @@ type Endpoint struct {
 	AllowedHosts []string `yaml:"allowed_hosts"`
 	// MaxConnections is how many requests may be in flight. Default: 800.
 	MaxConnections int `yaml:"max_connections"`
+}
+
+// Client is one program, or one group of them, that uses the endpoint.
+type Client struct {
+	// Name is what logs call it.
+	Name string `yaml:"name"`
+	// TokenFile holds its token. It is made if it is missing. A client has this,
+	// or uids or gids, or both; with both a request needs both.
+	TokenFile TokenFile `yaml:"token_file"`
+	// UIDs are the numbers of the users it runs as. They are known of programs
+	// that come over the socket only.
+	UIDs []int `yaml:"uids"`
+	// GIDs are the numbers of its primary groups, which count like UIDs.
+	GIDs []int `yaml:"gids"`
+	// Secrets are the secrets it may read: names and ids, and globs of them, in
+	// which * stands for any characters, / among them. What begins with arn: is
+	// compared with ARNs, all else with names.
+	Secrets []string `yaml:"secrets"`
 }
 
 // TokenFile is a path, or a mapping with these keys.

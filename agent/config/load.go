@@ -98,6 +98,9 @@ func (c *Config) setListenerDefaults() {
 	setDefault(&e.Listen, DefaultListen)
 	setDefault(&e.PathPrefix, "/v1/")
 	setDefault(&e.TokenFile.Mode, 0o400)
+	for i := range e.Clients {
+		setDefault(&e.Clients[i].TokenFile.Mode, 0o400)
+	}
 	if e.MaxConnections == 0 && c.lines[&e.MaxConnections] == 0 {
 		e.MaxConnections = 800
 	}

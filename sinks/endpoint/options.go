@@ -41,6 +41,9 @@ type Options struct {
 	// MaxConnections is how many requests are answered at a time; /ping has two
 	// more. Default: [DefaultMaxConnections].
 	MaxConnections int
+	// Clients are those who may read some of the secrets, beside whoever has
+	// one of the tokens given with the options.
+	Clients []Client
 	// Timeouts bound what a slow client can hold.
 	Timeouts Timeouts
 	// Logger gets what the HTTP server has to say, accept errors above all.
@@ -77,7 +80,7 @@ func (o Options) Check() error {
 // settings is what requests are checked by: immutable, and replaced whole by a
 // reload.
 type settings struct {
-	tokens       *Tokens
+	clients      []*client
 	tokenHeaders []string
 	pathPrefix   string
 	hosts        map[string]bool
@@ -86,12 +89,11 @@ type settings struct {
 
 func (o Options) settings(tokens *Tokens) (*settings, error) {
 	s := &settings{
-		tokens:      tokens,
 		pathPrefix:  cmp.Or(o.PathPrefix, DefaultPathPrefix),
 		hosts:       make(map[string]bool, len(o.AllowedHosts)),
 		maxInFlight: int64(cmp.Or(o.MaxConnections, DefaultMaxConnections)),
 	}
-	errs := []error{s.setHeaders(o.TokenHeaders), s.setHosts(o.AllowedHosts)}
+	errs := []error{s.setHeaders(o.TokenHeaders), s.setHosts(o.AllowedHosts), s.setClients(tokens, o.Clients)}
 	if !strings.HasPrefix(s.pathPrefix, "/") || strings.ContainsAny(s.pathPrefix, "?# \t\r\n") {
 		errs = append(errs, withHint("the default is "+DefaultPathPrefix,
 			"use path prefix %q: it must begin with / and hold no space, ? or #", s.pathPrefix))

@@ -30,10 +30,11 @@ type Server struct {
 // Listen binds o.Listen and returns a server that answers once
 // [Server.Serve] runs; until then connections wait. Options that cannot work
 // and an address that cannot be bound are errors with hints. The reader must
-// not be nil; nor must tokens, which stay the caller's to reload.
+// not be nil; nor must tokens be, unless there are clients. Tokens stay the
+// caller's to reload.
 func Listen(ctx context.Context, o Options, tokens *Tokens, reader Reader) (*Server, error) {
-	if tokens == nil || reader == nil {
-		return nil, errors.New("serve the endpoint: no tokens or no reader")
+	if reader == nil {
+		return nil, errors.New("serve the endpoint: no reader")
 	}
 	if err := o.Check(); err != nil {
 		return nil, err
@@ -72,12 +73,12 @@ func bindError(listen string, err error) error {
 // asked for.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Configure replaces headers, prefix, hosts, limit and tokens in one step; the
+// Configure replaces headers, prefix, hosts, limit, clients and tokens in one step; the
 // requests under way keep the old ones. Listen, Timeouts and Logger belong to
 // the socket and are not looked at. With an error nothing is replaced.
 func (s *Server) Configure(o Options, tokens *Tokens) error {
-	if tokens == nil {
-		return errors.New("serve the endpoint: no tokens")
+	if tokens == nil && len(o.Clients) == 0 {
+		return errors.New("serve the endpoint: no tokens and no clients")
 	}
 	next, err := o.settings(tokens)
 	if err != nil {

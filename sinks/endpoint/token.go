@@ -87,6 +87,13 @@ type tokenFile struct {
 	owner *Owner
 }
 
+// SameAs reports whether a token is valid in both t and u now. Two clients must
+// not share one, for it would say nothing about who sends it.
+func (t *Tokens) SameAs(u *Tokens) bool {
+	mine, theirs := t.set.Load(), u.set.Load()
+	return slices.ContainsFunc(mine.current, func(d digest) bool { return slices.Contains(theirs.current, d) })
+}
+
 // OpenTokens reads the tokens, having made the token file if it was missing.
 // Every token must have 16 bytes after trimming, and a token file must be one
 // that nobody but root and the agent can have written and nobody unasked can
@@ -209,8 +216,12 @@ func (t *Tokens) Reload(endGrace bool) (changed bool, err error) {
 // them whatever the first says, so that the time it takes tells nothing about
 // any token; wrong ones cost no more than right ones and delay nobody.
 func (t *Tokens) Valid(token string) bool {
-	var buf [256]byte // on the stack, and enough for all but session tokens
-	sum := sha256.Sum256(append(buf[:0], token...))
+	sum := digestOf(token)
+	return t.hold(&sum)
+}
+
+// hold is [Tokens.Valid] for a digest.
+func (t *Tokens) hold(sum *digest) bool {
 	set := t.set.Load()
 	valid := 0
 	for i := range set.current {

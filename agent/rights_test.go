@@ -1,0 +1,111 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"secretsd/agent/source/local"
+	"secretsd/sinks/endpoint"
+)
+
+func mayRead(patterns ...string) *endpoint.Rights { return &endpoint.Rights{Secrets: patterns} }
+
+// TestRightsAreDecidedBeforeAWSIsAsked asks for everything in every way.
+func TestRightsAreDecidedBeforeAWSIsAsked(t *testing.T) {
+	conf := "refresh: {interval: 1h}\nsecrets: [{name: db, id: prod/db}, {name: api, id: prod/api}]\n"
+	prepare := func(r *running) {
+		must(t, r.svc.Put("prod/db", "one"))
+		must(t, r.svc.Put("prod/api", "two"))
+	}
+	runAgent(t, conf, prepare, func(r *running) {
+		r.after(time.Second)
+		ans, err := r.agent.Read(context.Background(), endpoint.Query{ID: "db"})
+		must(t, err)
+		before := r.svc.Calls()
+		for _, id := range []string{"db", "prod/db", ans.Version.ARN, "unknown"} {
+			for _, q := range []endpoint.Query{{}, {Refresh: true}, {Stage: "AWSPREVIOUS"}, {VersionID: ans.Version.VersionID}, {Stage: "OTHER", Refresh: true}} {
+				q.ID, q.Rights = id, mayRead("api", "prod/a*")
+				if _, err := r.agent.Read(context.Background(), q); err != endpoint.ErrForbidden { //nolint:errorlint // the very one, for one and the same text
+					t.Errorf("%+v: %v", q, err)
+				}
+			}
+		}
+		after := r.svc.Calls()
+		if after["GetSecretValue"] != before["GetSecretValue"] || after["BatchGetSecretValue"] != before["BatchGetSecretValue"] {
+			t.Errorf("the refusals cost calls: %v, then %v", before, after)
+		}
+		for _, rights := range []*endpoint.Rights{nil, mayRead("db"), mayRead("prod/d*"), mayRead(ans.Version.ARN)} {
+			if got, err := r.agent.Read(context.Background(), endpoint.Query{ID: "db", Refresh: true, Rights: rights}); err != nil || got.Name != "db" {
+				t.Errorf("%v: %v", rights, err)
+			}
+		}
+	})
+}
+
+// TestAnARNDecidesOnceItIsKnown asks while the first read is under way.
+func TestAnARNDecidesOnceItIsKnown(t *testing.T) {
+	conf := "refresh: {interval: 1h}\nsecrets: [{name: db, id: prod/db}]\n"
+	prepare := func(r *running) {
+		must(t, r.svc.Put("prod/db", "one"))
+		r.svc.SetFault(func(string, string) *local.Fault { return &local.Fault{Delay: time.Second} })
+	}
+	runAgent(t, conf, prepare, func(r *running) {
+		synctest.Wait()
+		for pattern, want := range map[string]error{
+			"arn:aws:secretsmanager:*:secret:prod/*": nil, "arn:aws:secretsmanager:*:secret:dev/*": endpoint.ErrForbidden,
+		} {
+			if _, err := r.agent.Read(context.Background(), endpoint.Query{ID: "db", Rights: mayRead(pattern)}); !errors.Is(err, want) {
+				t.Errorf("%s: %v", pattern, err)
+			}
+		}
+	})
+}
+
+func TestTheTopLevelTokenIsNotMadeBesideClients(t *testing.T) {
+	conf := `
+secrets: [{name: db, id: prod/db}]
+endpoint:
+  listen: 127.0.0.1:0
+  clients: [{name: a, token_file: DIR/tokens/a, secrets: [db]}, {name: b, token_file: DIR/tokens/b, secrets: [db]}]
+`
+	r := &running{t: t, dir: memoryDir(t), svc: local.New(local.Options{})}
+	a, err := New(context.Background(), r.config(conf), Options{Local: r.svc})
+	must(t, err)
+	defer a.Close()
+	entries, err := os.ReadDir(filepath.Join(r.dir, "tokens"))
+	if err != nil || len(entries) != 2 || r.file("tokens/a") == r.file("tokens/b") {
+		t.Errorf("token files %v %v", entries, err)
+	}
+}
+
+func TestCheckFindsWhatIsWrongWithClients(t *testing.T) {
+	r := &running{t: t, dir: memoryDir(t), svc: local.New(local.Options{})}
+	conf := `
+secrets: [{name: db, id: prod/db}]
+endpoint:
+  token_file: DIR/top
+  clients: [{name: a, token_file: DIR/a, secrets: [db]}, {name: b, token_file: DIR/b, secrets: [db]}]
+`
+	must(t, os.WriteFile(filepath.Join(r.dir, "a"), []byte("aaaaaaaaaaaaaaaa"), 0o400))
+	must(t, os.WriteFile(filepath.Join(r.dir, "b"), []byte("aaaaaaaaaaaaaaaa\n"), 0o400))
+	must(t, os.WriteFile(filepath.Join(r.dir, "top"), []byte("short"), 0o400))
+	err := CheckConfig(context.Background(), r.config(conf), Options{Local: r.svc})
+	var invalid *ConfigError
+	if !errors.As(err, &invalid) {
+		t.Fatalf("got %v", err)
+	}
+	for _, want := range []string{
+		"agent.yaml:5: use token file " + r.dir + "/b: it holds the same token as " + r.dir + "/a",
+		"agent.yaml:4: use the token in token file " + r.dir + "/top: it has fewer than 16 bytes",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\nlacks %s", err, want)
+		}
+	}
+}
