@@ -350,12 +350,13 @@ func (a *Agent) expired(e store.Entry) bool {
 
 // Addrs are the addresses that an agent has bound; each is empty if there is
 // none.
-type Addrs struct{ Endpoint, Telemetry, Local string }
+type Addrs struct{ Endpoint, Socket, Telemetry, Local string }
 
 // Addrs returns the addresses bound. It is called before Run.
 func (a *Agent) Addrs() Addrs {
 	return Addrs{
 		Endpoint:  a.listeners.bound(endpointListener),
+		Socket:    a.listeners.bound(socketListener),
 		Telemetry: a.listeners.bound(telemetryListener),
 		Local:     a.listeners.bound(localListener),
 	}

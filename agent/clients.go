@@ -18,6 +18,19 @@ func endpointOptions(e *config.Endpoint, log *slog.Logger) endpoint.Options {
 	}
 }
 
+// socketOptions returns the options of the socket, which shares all others with
+// the address.
+func socketOptions(e *config.Endpoint, opts endpoint.Options) (endpoint.Options, error) {
+	s := e.Socket
+	opts.Listen, opts.Socket = "", &endpoint.Socket{Path: s.Path, Mode: s.Mode.Perm()}
+	if s.Owner == "" && s.Group == "" {
+		return opts, nil
+	}
+	uid, gid, err := files.LookupOwner(s.Owner, s.Group)
+	opts.Socket.Owner = &endpoint.Owner{UID: uid, GID: gid}
+	return opts, err
+}
+
 // tokenSource is where the tokens of one client come from, or those of the top
 // level, whose name is empty.
 type tokenSource struct {
@@ -63,8 +76,16 @@ func checkEndpoint(cfg *config.Config) error {
 		return nil
 	}
 	var errs []error
-	if err := endpointOptions(e, nil).Check(); err != nil {
-		errs = append(errs, placed(cfg, err, &e.Listen, &cfg.Endpoint))
+	opts := endpointOptions(e, nil)
+	if e.Listen != "" {
+		errs = append(errs, placed(cfg, opts.Check(), &e.Listen, &cfg.Endpoint))
+	}
+	if e.Socket != nil {
+		opts, err := socketOptions(e, opts)
+		if err == nil {
+			err = opts.Check()
+		}
+		errs = append(errs, placed(cfg, err, &e.Socket, &cfg.Endpoint))
 	}
 	sources, err := tokenSources(cfg)
 	errs = append(errs, err)

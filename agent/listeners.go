@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ type listener struct {
 	serve    func() error
 	shutdown func(context.Context) error
 	started  bool
-	server   *endpoint.Server // of the endpoint only
+	server   *endpoint.Server // of the endpoint's only
 }
 
 // listeners are the sockets of the running configuration, by purpose. They
@@ -42,6 +43,7 @@ type listeners struct {
 
 const (
 	endpointListener  = "endpoint"
+	socketListener    = "endpoint socket"
 	telemetryListener = "telemetry"
 	localListener     = "local"
 )
@@ -79,11 +81,32 @@ func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, cfg *config.C
 	}
 	opts, top := endpointOptions(e, a.log), tokens[""].tokens
 	opts.Clients = tokens.clients(e)
-	if kept := l.running[endpointListener]; kept != nil && kept.addr == e.Listen {
-		l.next[endpointListener] = kept
+	if e.Listen != "" {
+		if err := l.prepareServer(ctx, a, endpointListener, e.Listen, opts, top); err != nil {
+			return err
+		}
+	}
+	if e.Socket == nil {
+		return nil
+	}
+	if opts, err = socketOptions(e, opts); err != nil {
+		return placed(cfg, err, &e.Socket, &cfg.Endpoint)
+	}
+	return l.prepareServer(ctx, a, socketListener, e.Socket.Path, opts, top)
+}
+
+// prepareServer keeps or binds one of the endpoint's servers.
+func (l *listeners) prepareServer(ctx context.Context, a *Agent, name, addr string, opts endpoint.Options, top *endpoint.Tokens) error {
+	if kept := l.running[name]; kept != nil && kept.addr == addr {
+		l.next[name] = kept
 		l.onCommit = append(l.onCommit, func() {
 			if err := kept.server.Configure(opts, top); err != nil {
 				a.log.Error("cannot configure the endpoint, keeping its options", "error", err)
+			}
+			if opts.Socket != nil {
+				if err := opts.Socket.Own(); err != nil {
+					a.log.Error("cannot set owner and mode of the endpoint's socket", "error", err, "hint", hintOf(err))
+				}
 			}
 		})
 		return nil
@@ -92,7 +115,7 @@ func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, cfg *config.C
 	if err != nil {
 		return err
 	}
-	l.next[endpointListener] = &listener{addr: e.Listen, bound: srv.Addr().String(), serve: srv.Serve, shutdown: srv.Shutdown, server: srv}
+	l.next[name] = &listener{addr: addr, bound: srv.Addr().String(), serve: srv.Serve, shutdown: srv.Shutdown, server: srv}
 	return nil
 }
 
@@ -211,15 +234,20 @@ func (l *listeners) shutdown(ctx context.Context) {
 	_ = g.Wait() // a request that outlasts ctx was cut off, which is meant
 }
 
-// endpoint returns the endpoint's server, or nil.
-func (l *listeners) endpoint() *endpoint.Server {
-	if ln := l.running[endpointListener]; ln != nil {
-		return ln.server
+// publish serves v on all that the endpoint listens on.
+func (l *listeners) publish(v *endpoint.View) {
+	for _, ln := range l.running {
+		if ln.server != nil {
+			ln.server.Publish(v)
+		}
 	}
-	return nil
 }
 
-func (l *listeners) endpointAddr() string { return l.bound(endpointListener) }
+// endpointAddr returns the endpoint's address, or its socket where it has no
+// other.
+func (l *listeners) endpointAddr() string {
+	return cmp.Or(l.bound(endpointListener), l.bound(socketListener))
+}
 
 // bound returns the address that the listener of that purpose has, or "".
 func (l *listeners) bound(name string) string {

@@ -3,8 +3,12 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -107,5 +111,54 @@ endpoint:
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nlacks %s", err, want)
 		}
+	}
+}
+
+// TestTheSocketAloneServes runs a whole agent with a socket and no address, and
+// reloads it to another mode.
+func TestTheSocketAloneServes(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("peers are known on Linux only")
+	}
+	conf := fmt.Sprintf(`
+secrets: [{name: db, id: prod/db}, {name: api, id: prod/api}]
+endpoint: {socket: {path: DIR/s, mode: "0666"}, clients: [{name: me, uids: [%d], secrets: [db]}]}
+`, os.Getuid())
+	r := &running{t: t, dir: memoryDir(t), svc: local.New(local.Options{})}
+	must(t, r.svc.Put("prod/db", "one"))
+	must(t, r.svc.Put("prod/api", "two"))
+	a, err := New(context.Background(), r.config(conf), Options{Local: r.svc})
+	must(t, err)
+	if addrs := a.Addrs(); addrs.Endpoint != "" || addrs.Socket != filepath.Join(r.dir, "s") {
+		t.Errorf("bound %+v", addrs)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- a.Run(ctx) }()
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(r.dir, "s"))
+	}}}
+	defer client.CloseIdleConnections()
+	status := func(id string) int {
+		resp, err := client.Get("http://any.host/secretsmanager/get?secretId=" + id)
+		must(t, err)
+		must(t, resp.Body.Close())
+		return resp.StatusCode
+	}
+	if got, other := status("prod/db"), status("prod/api"); got != 200 || other != 400 {
+		t.Errorf("answers %d and %d", got, other)
+	}
+	must(t, a.Reload(context.Background(), r.config(strings.NewReplacer("0666", "0600", "[db]", "[api]").Replace(conf))))
+	if info, err := os.Lstat(filepath.Join(r.dir, "s")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("after the reload the socket is %v %v", info, err)
+	}
+	if got, other := status("prod/db"), status("prod/api"); got != 400 || other != 200 {
+		t.Errorf("after the reload answers %d and %d", got, other)
+	}
+	client.CloseIdleConnections()
+	cancel()
+	must(t, <-done)
+	if _, err := os.Lstat(filepath.Join(r.dir, "s")); !os.IsNotExist(err) {
+		t.Errorf("after the end: %v", err)
 	}
 }

@@ -24,9 +24,7 @@ func (a *Agent) serve(snap *store.Snapshot) {
 	}
 	a.view = endpoint.NewView(a.view, entries)
 	a.resolve.Store(res)
-	if srv := a.listeners.endpoint(); srv != nil {
-		srv.Publish(a.view)
-	}
+	a.listeners.publish(a.view)
 	a.served.reach(snap.Generation())
 }
 

@@ -179,8 +179,12 @@ type Process struct {
 // Endpoint is the HTTP endpoint on localhost.
 type Endpoint struct {
 	// Listen is a loopback address, host:port. Port 0 takes a free one, which
-	// is logged. Default: 127.0.0.1:2773, the port of AWS's agent.
+	// is logged. Default: 127.0.0.1:2773, the port of AWS's agent, or none where
+	// there is a socket.
 	Listen string `yaml:"listen"`
+	// Socket is a unix socket, beside the address or in its place. Clients there
+	// are known by their uids and gids. Default: none.
+	Socket *Socket `yaml:"socket"`
 	// TokenFile holds the token of whoever may read every secret configured. It
 	// is made if it is missing. Either this or token_env, unless there are
 	// clients.
@@ -202,8 +206,22 @@ type Endpoint struct {
 	// AllowedHosts are Host header values accepted beside localhost and
 	// loopback addresses.
 	AllowedHosts []string `yaml:"allowed_hosts"`
-	// MaxConnections is how many requests may be in flight. Default: 800.
+	// MaxConnections is how many requests may be in flight, on the address and on
+	// the socket each. Default: 800.
 	MaxConnections int `yaml:"max_connections"`
+}
+
+// Socket is a unix socket.
+type Socket struct {
+	// Path is its absolute path, of at most 90 bytes. A socket left there by a
+	// crash is replaced.
+	Path string `yaml:"path"`
+	// Mode says who can connect, which takes the right to write. Default: "0600".
+	Mode Mode `yaml:"mode"`
+	// Owner is its user, by name or number. Default: the agent's own.
+	Owner string `yaml:"owner"`
+	// Group is its group, by name or number. Default: the agent's own.
+	Group string `yaml:"group"`
 }
 
 // Client is one program, or one group of them, that uses the endpoint.

@@ -95,7 +95,11 @@ func (c *Config) setListenerDefaults() {
 	if e == nil {
 		return
 	}
-	setDefault(&e.Listen, DefaultListen)
+	if e.Socket == nil {
+		setDefault(&e.Listen, DefaultListen)
+	} else {
+		setDefault(&e.Socket.Mode, 0o600)
+	}
 	setDefault(&e.PathPrefix, "/v1/")
 	setDefault(&e.TokenFile.Mode, 0o400)
 	for i := range e.Clients {

@@ -12,7 +12,15 @@ func (v *validator) endpoint() {
 		return
 	}
 	up := []any{&v.c.Endpoint}
-	v.loopback(&e.Listen, up, "endpoint.listen")
+	if e.Socket == nil || e.Listen != "" {
+		v.loopback(&e.Listen, up, "endpoint.listen")
+	}
+	if s := e.Socket; s != nil {
+		v.absolute(&s.Path, []any{&e.Socket, &v.c.Endpoint}, "endpoint.socket.path")
+		if s.Mode&^0o666 != 0 {
+			v.fault(&s.Mode, up, "", `endpoint.socket.mode: want "0600", "0660" or "0666"`)
+		}
+	}
 	switch {
 	case e.TokenFile.Path == "" && len(e.TokenEnv) == 0 && len(e.Clients) == 0:
 		v.fault(&e.TokenFile, up, "for example token_file: /run/secretsd/token; it is made if it is missing", "endpoint: there is no token_file, nor token_env")
@@ -71,6 +79,9 @@ func (v *validator) clients(e *Endpoint) {
 			names[c.Name] = i
 		}
 		v.clientIdentity(c, up, key)
+		if len(c.UIDs)+len(c.GIDs) > 0 && e.Socket == nil {
+			v.fault(c, up, "give endpoint.socket, for example {path: /run/secretsd/endpoint.sock}", "%s: uids and gids are known over a socket only, and there is none", key)
+		}
 		v.tokenFile(&c.TokenFile, up, key+".token_file")
 		if other := files[c.TokenFile.Path]; other != "" && c.TokenFile.Path != "" {
 			v.fault(&c.TokenFile, up, "give each client a token of its own", "%s.token_file: %s is already that of %s", key, c.TokenFile.Path, other)

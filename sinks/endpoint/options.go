@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -27,8 +28,11 @@ func DefaultTokenHeaders() []string {
 // means its default.
 type Options struct {
 	// Listen is host:port, where host is a loopback address or localhost. Port
-	// 0 takes a free one. There is no default.
+	// 0 takes a free one. There is no default. Not looked at where there is a
+	// Socket.
 	Listen string
+	// Socket is listened on in place of Listen where it is not nil.
+	Socket *Socket
 	// TokenHeaders are the headers a token may come in; a request passes if any
 	// of them holds a valid one. Default: [DefaultTokenHeaders].
 	TokenHeaders []string
@@ -74,7 +78,22 @@ func (t Timeouts) withDefaults() Timeouts {
 // anything, joined, each with a hint.
 func (o Options) Check() error {
 	_, err := o.settings(nil)
+	if o.Socket != nil {
+		return errors.Join(o.Socket.Check(), err)
+	}
 	return errors.Join(checkListen(o.Listen), err)
+}
+
+// bind binds what the options name.
+func (o Options) bind(ctx context.Context) (net.Listener, error) {
+	if o.Socket != nil {
+		return o.Socket.listen(ctx)
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", bindAddress(o.Listen))
+	if err != nil {
+		return nil, bindError(o.Listen, err)
+	}
+	return l, nil
 }
 
 // settings is what requests are checked by: immutable, and replaced whole by a
