@@ -29,6 +29,11 @@ import (
 // told to end.
 const shutdownGrace = 5 * time.Second
 
+// tokenInterval is how often token files are looked at. Polling costs a stat for
+// each, sees every way a file is replaced, and needs no watch for each
+// directory.
+const tokenInterval = 3 * time.Second
+
 // Agent is one running configuration. Make it with [New], and call
 // [Agent.Run] once.
 type Agent struct {
@@ -153,6 +158,8 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 	a.restoreDebts()
 	heal := time.NewTicker(a.build.cfg.HealInterval.Std())
 	defer heal.Stop()
+	tokens := time.NewTicker(tokenInterval)
+	defer tokens.Stop()
 	for {
 		retry := a.retryTimer()
 		select {
@@ -162,6 +169,8 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 			a.pass(ctx, false)
 		case <-heal.C:
 			a.pass(ctx, true)
+		case <-tokens.C:
+			a.listeners.followTokens(a.log)
 		case <-retry:
 			a.pass(ctx, false)
 		case r := <-a.reloads:

@@ -143,6 +143,28 @@ func (l *listeners) prepareTokens(a *Agent, cfg *config.Config) (tokenSet, error
 	return next, nil
 }
 
+// followTokens reads the token files that have changed. What they replace stays
+// valid for token_grace.
+func (l *listeners) followTokens(log *slog.Logger) {
+	for client, open := range l.tokens {
+		if !open.tokens.Touched() {
+			continue
+		}
+		name := (&tokenSource{client: client}).name()
+		changed, err := open.tokens.Reload(false)
+		if err != nil {
+			log.Warn("cannot use a changed token file", "client", name, "error", err, "hint", hintOf(err))
+		}
+		if !changed {
+			continue
+		}
+		log.Info("token changed, the old one stays valid for the grace time", "client", name, "grace", open.from.Grace.String())
+		if err := l.tokens.distinct(); err != nil {
+			log.Error("two clients have one token now", "error", err, "hint", hintOf(err))
+		}
+	}
+}
+
 func (s *tokenSource) name() string {
 	if s.client == "" {
 		return endpoint.DefaultClient

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -161,4 +162,66 @@ endpoint: {socket: {path: DIR/s, mode: "0666"}, clients: [{name: me, uids: [%d],
 	if _, err := os.Lstat(filepath.Join(r.dir, "s")); !os.IsNotExist(err) {
 		t.Errorf("after the end: %v", err)
 	}
+}
+
+// TestAChangedTokenFileIsFollowed writes a new token beside a running agent.
+func TestAChangedTokenFileIsFollowed(t *testing.T) {
+	conf := `
+secrets: [{name: db, id: prod/db}]
+endpoint: {listen: 127.0.0.1:0, token_grace: 1m, clients: [{name: a, token_file: DIR/a, secrets: [db]}]}
+`
+	dir := memoryDir(t)
+	synctest.Test(t, func(t *testing.T) {
+		r := &running{t: t, dir: dir, svc: local.New(local.Options{}), log: &lockedLog{}}
+		cfg := r.config(conf)
+		a := &Agent{log: slog.New(slog.NewTextHandler(r.log, nil))}
+		next, err := a.listeners.prepareTokens(a, cfg)
+		must(t, err)
+		a.listeners.tokens = next
+		tokens, old := next["a"].tokens, r.file("a")
+		a.listeners.followTokens(a.log)
+		if r.log.String() != "" {
+			t.Errorf("nothing changed, and the log says %s", r.log)
+		}
+		fresh := filepath.Join(dir, "fresh")
+		must(t, os.WriteFile(fresh, []byte("bbbbbbbbbbbbbbbb"), 0o400))
+		must(t, os.Rename(fresh, filepath.Join(dir, "a")))
+		a.listeners.followTokens(a.log)
+		if !tokens.Valid(old) || !tokens.Valid("bbbbbbbbbbbbbbbb") {
+			t.Error("within the grace time not both tokens are valid")
+		}
+		time.Sleep(time.Minute)
+		if tokens.Valid(old) || !tokens.Valid("bbbbbbbbbbbbbbbb") {
+			t.Error("after the grace time the old token is valid, or the new one is not")
+		}
+		must(t, os.WriteFile(fresh, []byte("short"), 0o400))
+		must(t, os.Rename(fresh, filepath.Join(dir, "a")))
+		for range 3 {
+			a.listeners.followTokens(a.log)
+		}
+		if !tokens.Valid("bbbbbbbbbbbbbbbb") || strings.Count(r.log.String(), "cannot use a changed token file") != 1 {
+			t.Errorf("after a short token the log says %s", r.log)
+		}
+	})
+}
+
+// TestARunningAgentLooksAtTokens holds that the loop asks.
+func TestARunningAgentLooksAtTokens(t *testing.T) {
+	conf := "secrets: [{name: db, id: prod/db}]\n"
+	runAgent(t, conf, func(r *running) {
+		must(t, r.svc.Put("prod/db", "one"))
+	}, func(r *running) {
+		r.after(time.Second)
+		path := filepath.Join(r.dir, "a")
+		must(t, os.WriteFile(path, []byte("aaaaaaaaaaaaaaaa"), 0o400))
+		tokens, err := endpoint.OpenTokens(endpoint.TokenOptions{File: path})
+		must(t, err)
+		r.agent.listeners.tokens = tokenSet{"a": {tokens: tokens}}
+		must(t, os.Remove(path))
+		must(t, os.WriteFile(path, []byte("bbbbbbbbbbbbbbbb"), 0o400))
+		r.after(tokenInterval + time.Second)
+		if !tokens.Valid("bbbbbbbbbbbbbbbb") {
+			t.Error("the new token is not valid")
+		}
+	})
 }

@@ -85,6 +85,8 @@ type tokenFile struct {
 	path  string
 	mode  fs.FileMode
 	owner *Owner
+	// looked is how the file was when [Tokens.Touched] last looked.
+	looked fileState
 }
 
 // SameAs reports whether a token is valid in both t and u now. Two clients must
@@ -168,13 +170,39 @@ func lookupToken(o TokenOptions) (name, value string, err error) {
 		"read the endpoint's token: none of the environment variables %s is set", strings.Join(o.Env, ", "))
 }
 
-// Files returns the paths that [Tokens.Reload] reads, for a watcher.
-func (t *Tokens) Files() []string {
-	paths := make([]string, len(t.files))
-	for i, f := range t.files {
-		paths[i] = f.path
+// Touched reports whether a token file has changed since the last call, as far
+// as that shows without reading it. A file that is not there counts as
+// unchanged, for its token stays. It may be called by one goroutine at a time,
+// and costs a stat for each file.
+func (t *Tokens) Touched() bool {
+	touched := false
+	for i := range t.files {
+		f := &t.files[i]
+		info, err := os.Stat(f.path)
+		if err != nil {
+			continue
+		}
+		now := fileState{info: info, modified: info.ModTime(), size: info.Size(), mode: info.Mode(), uid: ownerOf(info)}
+		if !now.same(f.looked) {
+			touched = true
+			f.looked = now
+		}
 	}
-	return paths
+	return touched
+}
+
+// fileState is what tells that a file has changed.
+type fileState struct {
+	info     fs.FileInfo
+	modified time.Time
+	size     int64
+	mode     fs.FileMode
+	uid      int
+}
+
+func (s fileState) same(old fileState) bool {
+	return old.info != nil && os.SameFile(s.info, old.info) && s.modified.Equal(old.modified) && s.size == old.size &&
+		s.mode == old.mode && s.uid == old.uid
 }
 
 // Reload reads the files again and reports whether a token changed. A token
