@@ -207,21 +207,29 @@ endpoint: {listen: 127.0.0.1:0, token_grace: 1m, clients: [{name: a, token_file:
 
 // TestARunningAgentLooksAtTokens holds that the loop asks.
 func TestARunningAgentLooksAtTokens(t *testing.T) {
-	conf := "secrets: [{name: db, id: prod/db}]\n"
-	runAgent(t, conf, func(r *running) {
-		must(t, r.svc.Put("prod/db", "one"))
-	}, func(r *running) {
-		r.after(time.Second)
-		path := filepath.Join(r.dir, "a")
+	dir := memoryDir(t)
+	synctest.Test(t, func(t *testing.T) {
+		r := &running{t: t, dir: dir, svc: local.New(local.Options{})}
+		start := time.Now()
+		a, err := New(context.Background(), r.config("secrets: [{name: db, id: prod/db}]\n"),
+			Options{Local: r.svc, clock: func() time.Duration { return time.Since(start) }})
+		must(t, err)
+		path := filepath.Join(dir, "a")
 		must(t, os.WriteFile(path, []byte("aaaaaaaaaaaaaaaa"), 0o400))
 		tokens, err := endpoint.OpenTokens(endpoint.TokenOptions{File: path})
 		must(t, err)
-		r.agent.listeners.tokens = tokenSet{"a": {tokens: tokens}}
+		a.listeners.tokens = tokenSet{"a": {tokens: tokens}}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error)
+		go func() { done <- a.Run(ctx) }()
 		must(t, os.Remove(path))
 		must(t, os.WriteFile(path, []byte("bbbbbbbbbbbbbbbb"), 0o400))
-		r.after(tokenInterval + time.Second)
+		time.Sleep(tokenInterval + time.Second)
+		synctest.Wait()
 		if !tokens.Valid("bbbbbbbbbbbbbbbb") {
 			t.Error("the new token is not valid")
 		}
+		cancel()
+		must(t, <-done)
 	})
 }
