@@ -46,7 +46,8 @@ type Agent struct {
 	notifier *notify.Notifier
 	state    *stateDir
 	apply    *applier
-	others   *others
+	onDemand *onDemand
+	limits   *limits
 	reloads  chan reload
 
 	// What follows belongs to the applying goroutine once Run has begun.
@@ -93,7 +94,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 	}
 	a := &Agent{opts: opts, log: opts.Logger, clock: opts.clock, reloads: make(chan reload), expiredSaid: map[string]bool{}}
 	a.health.clock = a.clock
-	a.others = newOthers(a.clock)
+	a.limits = newLimits(a.clock)
 	if a.state, err = openState(cfg.StateDir); err != nil {
 		b.close()
 		return nil, err
@@ -113,6 +114,8 @@ func (a *Agent) start(b *build) {
 	a.store = store.New(nil)
 	a.pending.Store(&[]notify.Debt{})
 	a.refresh = newRefresher(a.store, b.source, b.secrets, a.clock, a.log)
+	a.onDemand = newOnDemand(a.clock, a.log, a.refresh.fetcher)
+	a.configureOnDemand(b, true)
 	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: func(string, notify.Outcome) { a.saveDebts() }})
 	a.apply = newApplier(a.log, a.clock)
 	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.serve
@@ -136,6 +139,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.state.close()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { a.refresh.run(ctx); return nil })
+	g.Go(func() error { a.onDemand.run(ctx); return nil })
 	g.Go(func() error { return a.notifier.Run(ctx) })
 	a.listeners.serve(ctx, g)
 	g.Go(func() error {
@@ -242,7 +246,7 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 	a.apply.configure(next.plan)
 	a.refresh.configure(next.source, next.secrets)
 	a.notifier.Reconfigure(next.targets)
-	a.others.forget()
+	a.configureOnDemand(next, prev.source == next.source)
 	a.sweep(next)
 	prev.close()
 	a.listeners.commit()

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"secretsd/agent/config"
+	"secretsd/agent/secret"
 	"secretsd/agent/source"
 	"secretsd/agent/source/local"
 )
@@ -162,6 +165,13 @@ func (b *build) checkRegions(cfg *config.Config) error {
 		}
 		if _, err := b.source.ResolveRegion(newSchedule(s).ref); err != nil {
 			errs = append(errs, placed(cfg, err, &s.ID, s))
+		}
+	}
+	if e := cfg.Endpoint; e != nil && e.OnDemand != nil {
+		d := e.OnDemand
+		named := slices.ContainsFunc(d.Secrets, func(p string) bool { return !strings.HasPrefix(p, "arn:") })
+		if _, err := b.source.ResolveRegion(secret.Current("any")); err != nil && named {
+			errs = append(errs, placed(cfg, err, &d.Secrets, &e.OnDemand))
 		}
 	}
 	return errors.Join(errs...)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"secretsd/agent/config"
 	"secretsd/agent/secret"
 	"secretsd/agent/store"
 	"secretsd/sinks/endpoint"
@@ -21,6 +22,9 @@ func (a *Agent) serve(snap *store.Snapshot) {
 		entry := a.entry(s, e)
 		entries = append(entries, entry)
 		res.add(s, entry.IDs)
+	}
+	if e := a.build.cfg.Endpoint; e != nil {
+		res.onDemand = e.OnDemand
 	}
 	a.view = endpoint.NewView(a.view, entries)
 	a.resolve.Store(res)
@@ -76,6 +80,8 @@ type resolver struct {
 	ids      map[string][]string // configured name to ids
 	secrets  map[string]*schedule
 	maxStale time.Duration
+	// onDemand is nil where only configured secrets are served.
+	onDemand *config.OnDemand
 }
 
 func (r *resolver) add(s *schedule, ids []string) {
@@ -125,7 +131,7 @@ func (a *Agent) Read(ctx context.Context, q endpoint.Query) (endpoint.Answer, er
 	}
 	s, want, ok := r.find(q)
 	if !ok {
-		return endpoint.Answer{}, endpoint.ErrForbidden
+		return a.readOnDemand(ctx, r.onDemand, q)
 	}
 	if !q.Rights.Configured(s.name, r.ids[s.name]...) {
 		if err := a.identified(ctx, s, q.Rights); err != nil {
@@ -134,13 +140,61 @@ func (a *Agent) Read(ctx context.Context, q endpoint.Query) (endpoint.Answer, er
 	}
 	var ans endpoint.Answer
 	var err error
+	refresh := q.Refresh && a.limits.allow(want)
 	if want != s.ref {
-		ans, err = a.others.read(ctx, a.refresh.fetcher(), want, s.interval, q.Refresh)
+		ans, err = a.onDemand.read(ctx, want, s.interval, refresh)
 	} else {
-		ans, err = a.readConfigured(ctx, r, s, q.Refresh)
+		ans, err = a.readConfigured(ctx, r, s, refresh)
 	}
 	ans.Name = s.name
 	return ans, err
+}
+
+// readOnDemand answers for a secret that is not configured, if the configuration
+// and the client's rights both allow its id and the ARN that comes back.
+func (a *Agent) readOnDemand(ctx context.Context, conf *config.OnDemand, q endpoint.Query) (endpoint.Answer, error) {
+	if conf == nil || len(q.ID) > maxSecretID {
+		return endpoint.Answer{}, endpoint.ErrForbidden
+	}
+	allowed := endpoint.Patterns(conf.Secrets)
+	if !allowed.MayAsk(q.ID) || !q.Rights.MayAsk(q.ID) {
+		return endpoint.Answer{}, endpoint.ErrForbidden
+	}
+	want := secret.Ref{ID: q.ID, Stage: q.Stage, VersionID: q.VersionID}
+	if want.Stage == "" && want.VersionID == "" {
+		want.Stage = secret.StageCurrent
+	}
+	ans, err := a.onDemand.read(ctx, want, conf.Interval.Std(), q.Refresh && a.limits.allow(want))
+	if err != nil {
+		return endpoint.Answer{}, err
+	}
+	if arn := ans.Version.ARN; !allowed.MayRead(q.ID, arn) || !q.Rights.MayRead(q.ID, arn) {
+		return endpoint.Answer{}, endpoint.ErrForbidden
+	}
+	return ans, nil
+}
+
+// configureOnDemand lets go what b does not allow to be read any more, and all
+// if the source is another one.
+func (a *Agent) configureOnDemand(b *build, sameSource bool) {
+	maxEntries, conf := defaultMaxEntries, (*config.OnDemand)(nil)
+	if e := b.cfg.Endpoint; e != nil && e.OnDemand != nil {
+		conf, maxEntries = e.OnDemand, e.OnDemand.MaxEntries
+	}
+	a.onDemand.configure(maxEntries, b.cfg.Refresh.MaxStale.Std(), func(ref secret.Ref, v *secret.Version) (time.Duration, bool) {
+		if !sameSource {
+			return 0, false
+		}
+		for _, s := range b.secrets {
+			if s.ref.ID == ref.ID && s.ref.Region == ref.Region && s.ref.RoleARN == ref.RoleARN {
+				return s.interval, true
+			}
+		}
+		if conf == nil || v == nil || ref.Region != "" || ref.RoleARN != "" {
+			return 0, false
+		}
+		return conf.Interval.Std(), endpoint.Patterns(conf.Secrets).MayRead(ref.ID, v.ARN)
+	})
 }
 
 // identified decides about a secret that what is known of it does not allow:

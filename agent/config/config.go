@@ -198,6 +198,9 @@ type Endpoint struct {
 	// Clients are those who may read some of the secrets, each with a token of
 	// its own. Default: none.
 	Clients []Client `yaml:"clients"`
+	// OnDemand lets clients read secrets that are not configured. Default: they
+	// cannot.
+	OnDemand *OnDemand `yaml:"on_demand"`
 	// PathPrefix is the prefix of the path style. Default: /v1/.
 	PathPrefix string `yaml:"path_prefix"`
 	// TokenHeaders are the headers a token may come in. Default:
@@ -209,6 +212,19 @@ type Endpoint struct {
 	// MaxConnections is how many requests may be in flight, on the address and on
 	// the socket each. Default: 800.
 	MaxConnections int `yaml:"max_connections"`
+}
+
+// OnDemand is what may be read because a client asks for it. What has been read
+// is read again at its interval if it was asked for since, and dropped else.
+type OnDemand struct {
+	// Secrets are the secrets that may be read: names and globs, as those of
+	// clients, whose own rights count too.
+	Secrets []string `yaml:"secrets"`
+	// MaxEntries is how many versions are kept. Default: 1000.
+	MaxEntries int `yaml:"max_entries"`
+	// Interval is how old an answer may become while AWS answers. Default:
+	// refresh.interval; at least 100ms.
+	Interval Duration `yaml:"interval"`
 }
 
 // Socket is a unix socket.

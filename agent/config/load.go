@@ -108,6 +108,12 @@ func (c *Config) setListenerDefaults() {
 	if e.MaxConnections == 0 && c.lines[&e.MaxConnections] == 0 {
 		e.MaxConnections = 800
 	}
+	if d := e.OnDemand; d != nil {
+		setDefault(&d.Interval, c.Refresh.Interval)
+		if c.lines[&d.MaxEntries] == 0 {
+			d.MaxEntries = 1000
+		}
+	}
 	if len(e.TokenHeaders) == 0 {
 		e.TokenHeaders = []string{"X-Aws-Parameters-Secrets-Token", "X-Vault-Token"}
 	}

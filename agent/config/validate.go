@@ -99,7 +99,7 @@ func regionOfARN(id string) (string, bool) {
 const maxName = 512
 
 func (v *validator) secrets() {
-	if len(v.c.Secrets) == 0 {
+	if e := v.c.Endpoint; len(v.c.Secrets) == 0 && (e == nil || e.OnDemand == nil) {
 		v.fault(&v.c.Secrets, nil, "name at least one, for example: secrets: [{name: db, id: prod/db}]", "secrets: none is configured")
 	}
 	names := map[string]int{}

@@ -29,6 +29,7 @@ func (v *validator) endpoint() {
 	}
 	v.tokenFile(&e.TokenFile, up, "endpoint.token_file")
 	v.clients(e)
+	v.onDemand(e.OnDemand, up)
 	if !strings.HasPrefix(e.PathPrefix, "/") {
 		v.fault(&e.PathPrefix, up, "", "endpoint.path_prefix: %q does not begin with /", e.PathPrefix)
 	}
@@ -39,6 +40,24 @@ func (v *validator) endpoint() {
 		if !headerName.MatchString(h) {
 			v.fault(&e.TokenHeaders[i], up, "", "endpoint.token_headers: %q is no header name", h)
 		}
+	}
+}
+
+func (v *validator) onDemand(d *OnDemand, up []any) {
+	if d == nil {
+		return
+	}
+	up = append([]any{d}, up...)
+	if len(d.Secrets) == 0 {
+		v.fault(&d.Secrets, up, `for example secrets: ["prod/*"]`, "endpoint.on_demand.secrets: none may be read")
+	}
+	v.patterns(d.Secrets, up, "endpoint.on_demand.secrets")
+	if d.MaxEntries < 1 {
+		v.fault(&d.MaxEntries, up, "", "endpoint.on_demand.max_entries: want at least 1")
+	}
+	v.atLeast(&d.Interval, MinInterval, up, "endpoint.on_demand.interval")
+	if d.Interval > v.c.Refresh.MaxStale {
+		v.fault(&d.Interval, up, "", "endpoint.on_demand.interval: %s is longer than refresh.max_stale, %s", d.Interval.Std(), v.c.Refresh.MaxStale.Std())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,9 +62,22 @@ type Answer struct {
 	Name string
 	// Version is never nil where Read returns no error.
 	Version *secret.Version
+	// Body, if it is not nil, is that of Version, to be encoded once.
+	Body *Body
 	// Confirmed and Stale are as in [Entry].
 	Confirmed time.Time
 	Stale     bool
+}
+
+// Body is the encoded answer of one version. It is made when it is first asked
+// for, and may be used by any number of goroutines.
+type Body struct {
+	bytes func() []byte
+}
+
+// NewBody returns the body of v.
+func NewBody(v *secret.Version) *Body {
+	return &Body{bytes: sync.OnceValue(func() []byte { return encodeVersion(v) })}
 }
 
 // request is all the endpoint looks at of an HTTP request.
@@ -223,6 +237,9 @@ func (c *core) read(ctx context.Context, p *params, rights *Rights) response {
 	if err != nil {
 		return errorResponse(err)
 	}
-	return response{status: http.StatusOK, body: encodeVersion(a.Version), json: true, stale: a.Stale, confirmed: a.Confirmed,
+	if a.Body == nil {
+		a.Body = NewBody(a.Version)
+	}
+	return response{status: http.StatusOK, body: a.Body.bytes(), json: true, stale: a.Stale, confirmed: a.Confirmed,
 		subject: subject{secret: cmp.Or(a.Name, a.Version.ARN), version: a.Version.VersionID}}
 }
