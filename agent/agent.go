@@ -29,6 +29,11 @@ import (
 // told to end.
 const shutdownGrace = 5 * time.Second
 
+// tokenInterval is how often token files are looked at. Polling costs a stat for
+// each, sees every way a file is replaced, and needs no watch for each
+// directory.
+const tokenInterval = 3 * time.Second
+
 // Agent is one running configuration. Make it with [New], and call
 // [Agent.Run] once.
 type Agent struct {
@@ -41,7 +46,8 @@ type Agent struct {
 	notifier *notify.Notifier
 	state    *stateDir
 	apply    *applier
-	others   *others
+	onDemand *onDemand
+	limits   *limits
 	reloads  chan reload
 
 	// What follows belongs to the applying goroutine once Run has begun.
@@ -89,7 +95,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 	}
 	a := &Agent{opts: opts, log: opts.Logger, clock: opts.clock, reloads: make(chan reload), expiredSaid: map[string]bool{}}
 	a.health.clock = a.clock
-	a.others = newOthers(a.clock)
+	a.limits = newLimits(a.clock)
 	if a.state, err = openState(cfg.StateDir); err != nil {
 		b.close()
 		return nil, err
@@ -111,6 +117,8 @@ func (a *Agent) start(b *build) {
 	a.pending.Store(&[]notify.Debt{})
 	a.restored.Store(&[]notify.Debt{})
 	a.refresh = newRefresher(a.store, b.source, b.secrets, a.clock, a.log)
+	a.onDemand = newOnDemand(a.clock, a.log, a.refresh.fetcher)
+	a.configureOnDemand(b, true)
 	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: func(string, notify.Outcome) { a.saveDebts() }})
 	a.apply = newApplier(a.log, a.clock)
 	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.serve
@@ -134,6 +142,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.state.close()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { a.refresh.run(ctx); return nil })
+	g.Go(func() error { a.onDemand.run(ctx); return nil })
 	g.Go(func() error { return a.notifier.Run(ctx) })
 	a.listeners.serve(ctx, g)
 	g.Go(func() error {
@@ -156,6 +165,8 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 	a.restoreDebts()
 	heal := time.NewTicker(a.build.cfg.HealInterval.Std())
 	defer heal.Stop()
+	tokens := time.NewTicker(tokenInterval)
+	defer tokens.Stop()
 	for {
 		retry := a.retryTimer()
 		select {
@@ -165,6 +176,8 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 			a.pass(ctx, false)
 		case <-heal.C:
 			a.pass(ctx, true)
+		case <-tokens.C:
+			a.listeners.followTokens(a.log)
 		case <-retry:
 			a.pass(ctx, false)
 		case r := <-a.reloads:
@@ -236,7 +249,7 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 	a.apply.configure(next.plan)
 	a.refresh.configure(next.source, next.secrets)
 	a.notifier.Reconfigure(next.targets)
-	a.others.forget()
+	a.configureOnDemand(next, prev.source == next.source)
 	a.sweep(next)
 	prev.close()
 	a.listeners.commit()
@@ -370,12 +383,13 @@ func (a *Agent) expired(e store.Entry) bool {
 
 // Addrs are the addresses that an agent has bound; each is empty if there is
 // none.
-type Addrs struct{ Endpoint, Telemetry, Local string }
+type Addrs struct{ Endpoint, Socket, Telemetry, Local string }
 
 // Addrs returns the addresses bound. It is called before Run.
 func (a *Agent) Addrs() Addrs {
 	return Addrs{
 		Endpoint:  a.listeners.bound(endpointListener),
+		Socket:    a.listeners.bound(socketListener),
 		Telemetry: a.listeners.bound(telemetryListener),
 		Local:     a.listeners.bound(localListener),
 	}

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"secretsd/agent/config"
+	"secretsd/agent/secret"
 	"secretsd/agent/source"
 	"secretsd/agent/source/local"
-	"secretsd/sinks/endpoint"
-	"secretsd/sinks/files"
 )
 
 // Options are what an agent needs beside its configuration.
@@ -166,52 +167,11 @@ func (b *build) checkRegions(cfg *config.Config) error {
 			errs = append(errs, placed(cfg, err, &cfg.Secrets[i].ID, &cfg.Secrets[i]))
 		}
 	}
-	return errors.Join(errs...)
-}
-
-func endpointOptions(e *config.Endpoint, log *slog.Logger) endpoint.Options {
-	return endpoint.Options{
-		Listen: e.Listen, TokenHeaders: e.TokenHeaders, PathPrefix: e.PathPrefix,
-		AllowedHosts: e.AllowedHosts, MaxConnections: e.MaxConnections, Logger: log,
-	}
-}
-
-// tokenOptions looks the owner of a token file up, which is all that can fail.
-func tokenOptions(e *config.Endpoint) (endpoint.TokenOptions, error) {
-	o := endpoint.TokenOptions{
-		File: e.TokenFile.Path, Mode: e.TokenFile.Mode.Perm(), Env: e.TokenEnv, Grace: e.TokenGrace.Std(),
-	}
-	if e.TokenFile.Owner == "" && e.TokenFile.Group == "" {
-		return o, nil
-	}
-	uid, gid, err := files.LookupOwner(e.TokenFile.Owner, e.TokenFile.Group)
-	o.Owner = &endpoint.Owner{UID: uid, GID: gid}
-	return o, err
-}
-
-// checkEndpoint finds what is wrong with the endpoint's options and its token
-// file, which it does not make.
-func checkEndpoint(cfg *config.Config) error {
-	e := cfg.Endpoint
-	if e == nil {
-		return nil
-	}
-	var errs []error
-	if err := endpointOptions(e, nil).Check(); err != nil {
-		errs = append(errs, placed(cfg, err, &e.Listen, &cfg.Endpoint))
-	}
-	if e.TokenFile.Path != "" {
-		tokens, err := tokenOptions(e)
-		if err == nil {
-			err = endpoint.CheckTokenFile(tokens)
-		}
-		if err != nil {
-			errs = append(errs, placed(cfg, err, &e.TokenFile, &cfg.Endpoint))
-		}
-	} else if len(e.TokenEnv) > 0 {
-		// Opening these makes nothing.
-		if _, err := endpoint.OpenTokens(endpoint.TokenOptions{Env: e.TokenEnv}); err != nil {
-			errs = append(errs, placed(cfg, err, &e.TokenEnv, &cfg.Endpoint))
+	if e := cfg.Endpoint; e != nil && e.OnDemand != nil {
+		d := e.OnDemand
+		named := slices.ContainsFunc(d.Secrets, func(p string) bool { return !strings.HasPrefix(p, "arn:") })
+		if _, err := b.source.ResolveRegion(secret.Current("any")); err != nil && named {
+			errs = append(errs, placed(cfg, err, &d.Secrets, &e.OnDemand))
 		}
 	}
 	return errors.Join(errs...)

@@ -1,12 +1,12 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"reflect"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,7 +24,7 @@ type listener struct {
 	serve    func() error
 	shutdown func(context.Context) error
 	started  bool
-	server   *endpoint.Server // of the endpoint only
+	server   *endpoint.Server // of the endpoint's only
 	handler  *atomic.Pointer[http.Handler]
 }
 
@@ -33,9 +33,8 @@ type listener struct {
 type listeners struct {
 	running map[string]*listener
 	next    map[string]*listener
-	// tokens are those in use and from what they were opened.
-	tokens     *endpoint.Tokens
-	tokensFrom endpoint.TokenOptions
+	// tokens are those in use.
+	tokens tokenSet
 	// onCommit are the steps of a reload that cannot fail.
 	onCommit []func()
 	// follow loads the local secrets again when their file changes.
@@ -46,6 +45,7 @@ type listeners struct {
 
 const (
 	endpointListener  = "endpoint"
+	socketListener    = "endpoint socket"
 	telemetryListener = "telemetry"
 	localListener     = "local"
 )
@@ -55,7 +55,7 @@ const (
 func (l *listeners) prepare(ctx context.Context, a *Agent, b *build) error {
 	l.next, l.onCommit = map[string]*listener{}, nil
 	err := errors.Join(
-		l.prepareEndpoint(ctx, a, b.cfg.Endpoint),
+		l.prepareEndpoint(ctx, a, b.cfg),
 		l.prepareTelemetry(ctx, a, b.cfg.Telemetry),
 		l.prepareLocal(ctx, b),
 	)
@@ -71,54 +71,54 @@ func (l *listeners) prepare(ctx context.Context, a *Agent, b *build) error {
 	return err
 }
 
-func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, e *config.Endpoint) error {
+func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, cfg *config.Config) error {
+	e := cfg.Endpoint
 	if e == nil {
 		l.onCommit = append(l.onCommit, func() { l.tokens = nil })
 		return nil
 	}
-	from, err := tokenOptions(e)
+	tokens, err := l.prepareTokens(a, cfg)
 	if err != nil {
-		return fmt.Errorf("endpoint: %w", err)
+		return err
 	}
-	tokens, err := l.prepareTokens(a, from)
-	if err != nil {
-		return fmt.Errorf("endpoint: %w", err)
+	opts, top := endpointOptions(e, a.log), tokens[""].tokens
+	opts.Clients = tokens.clients(e)
+	if e.Listen != "" {
+		if err := l.prepareServer(ctx, a, endpointListener, e.Listen, opts, top); err != nil {
+			return err
+		}
 	}
-	opts := endpointOptions(e, a.log)
-	if kept := l.running[endpointListener]; kept != nil && kept.addr == e.Listen {
-		l.next[endpointListener] = kept
+	if e.Socket == nil {
+		return nil
+	}
+	if opts, err = socketOptions(e, opts); err != nil {
+		return placed(cfg, err, &e.Socket, &cfg.Endpoint)
+	}
+	return l.prepareServer(ctx, a, socketListener, e.Socket.Path, opts, top)
+}
+
+// prepareServer keeps or binds one of the endpoint's servers.
+func (l *listeners) prepareServer(ctx context.Context, a *Agent, name, addr string, opts endpoint.Options, top *endpoint.Tokens) error {
+	if kept := l.running[name]; kept != nil && kept.addr == addr {
+		l.next[name] = kept
 		l.onCommit = append(l.onCommit, func() {
-			if err := kept.server.Configure(opts, tokens); err != nil {
+			if err := kept.server.Configure(opts, top); err != nil {
 				a.log.Error("cannot configure the endpoint, keeping its options", "error", err)
+			}
+			if opts.Socket != nil {
+				if err := opts.Socket.Own(); err != nil {
+					a.log.Error("cannot set owner and mode of the endpoint's socket", "error", err, "hint", hintOf(err))
+				}
 			}
 		})
 		return nil
 	}
-	srv, err := endpoint.Listen(ctx, opts, tokens, a)
+	srv, err := endpoint.Listen(ctx, opts, top, a)
 	if err != nil {
 		return err
 	}
-	l.next[endpointListener] = &listener{addr: e.Listen, bound: srv.Addr().String(), serve: srv.Serve, shutdown: srv.Shutdown, server: srv}
+	l.next[name] = &listener{addr: addr, bound: srv.Addr().String(), serve: srv.Serve, shutdown: srv.Shutdown, server: srv}
 	return nil
-}
-
-// prepareTokens opens the tokens, or takes those in use and has them read again
-// at the commit, which ends the grace time of replaced ones.
-func (l *listeners) prepareTokens(a *Agent, from endpoint.TokenOptions) (*endpoint.Tokens, error) {
-	if l.tokens != nil && reflect.DeepEqual(from, l.tokensFrom) {
-		l.onCommit = append(l.onCommit, func() {
-			if _, err := l.tokens.Reload(true); err != nil {
-				a.log.Error("cannot read the endpoint's token again", attrs(err)...)
-			}
-		})
-		return l.tokens, nil
-	}
-	tokens, err := endpoint.OpenTokens(from)
-	if err != nil {
-		return nil, err
-	}
-	l.onCommit = append(l.onCommit, func() { l.tokens, l.tokensFrom = tokens, from })
-	return tokens, nil
 }
 
 func (l *listeners) prepareTelemetry(ctx context.Context, a *Agent, t *config.Telemetry) error {
@@ -240,15 +240,20 @@ func (l *listeners) shutdown(ctx context.Context) {
 	_ = g.Wait() // a request that outlasts ctx was cut off, which is meant
 }
 
-// endpoint returns the endpoint's server, or nil.
-func (l *listeners) endpoint() *endpoint.Server {
-	if ln := l.running[endpointListener]; ln != nil {
-		return ln.server
+// publish serves v on all that the endpoint listens on.
+func (l *listeners) publish(v *endpoint.View) {
+	for _, ln := range l.running {
+		if ln.server != nil {
+			ln.server.Publish(v)
+		}
 	}
-	return nil
 }
 
-func (l *listeners) endpointAddr() string { return l.bound(endpointListener) }
+// endpointAddr returns the endpoint's address, or its socket where it has no
+// other.
+func (l *listeners) endpointAddr() string {
+	return cmp.Or(l.bound(endpointListener), l.bound(socketListener))
+}
 
 // bound returns the address that the listener of that purpose has, or "".
 func (l *listeners) bound(name string) string {

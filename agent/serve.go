@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"secretsd/agent/config"
 	"secretsd/agent/secret"
 	"secretsd/agent/store"
 	"secretsd/sinks/endpoint"
@@ -15,18 +16,19 @@ import (
 // serve hands the generation of snap to the endpoint, in one step.
 func (a *Agent) serve(snap *store.Snapshot) {
 	entries := make([]endpoint.Entry, 0, snap.Len())
-	res := &resolver{byID: map[string][]string{}, secrets: map[string]*schedule{}, maxStale: a.build.cfg.Refresh.MaxStale.Std()}
+	res := &resolver{byID: map[string][]string{}, ids: map[string][]string{}, secrets: map[string]*schedule{}, maxStale: a.build.cfg.Refresh.MaxStale.Std()}
 	for _, s := range a.build.secrets {
 		e, _ := snap.Get(s.name)
 		entry := a.entry(s, e)
 		entries = append(entries, entry)
 		res.add(s, entry.IDs)
 	}
+	if e := a.build.cfg.Endpoint; e != nil {
+		res.onDemand = e.OnDemand
+	}
 	a.view = endpoint.NewView(a.view, entries)
 	a.resolve.Store(res)
-	if srv := a.listeners.endpoint(); srv != nil {
-		srv.Publish(a.view)
-	}
+	a.listeners.publish(a.view)
 	a.served.reach(snap.Generation())
 }
 
@@ -75,12 +77,15 @@ func ids(ref secret.Ref, v *secret.Version) []string {
 // immutable once it is being served.
 type resolver struct {
 	byID     map[string][]string // id to configured names, in configured order
+	ids      map[string][]string // configured name to ids
 	secrets  map[string]*schedule
 	maxStale time.Duration
+	// onDemand is nil where only configured secrets are served.
+	onDemand *config.OnDemand
 }
 
 func (r *resolver) add(s *schedule, ids []string) {
-	r.secrets[s.name] = s
+	r.secrets[s.name], r.ids[s.name] = s, ids
 	for _, id := range ids {
 		r.byID[id] = append(r.byID[id], s.name)
 	}
@@ -126,13 +131,92 @@ func (a *Agent) Read(ctx context.Context, q endpoint.Query) (endpoint.Answer, er
 	}
 	s, want, ok := r.find(q)
 	if !ok {
-		return endpoint.Answer{}, &secret.Error{Kind: secret.Denied, Op: "GetSecretValue", ID: q.ID, Status: 400,
-			Code: "AccessDeniedException", Message: "This secret is not among those that this agent may serve."}
+		return a.readOnDemand(ctx, r.onDemand, q)
 	}
+	if !q.Rights.Configured(s.name, r.ids[s.name]...) {
+		if err := a.identified(ctx, s, q.Rights); err != nil {
+			return endpoint.Answer{}, err
+		}
+	}
+	var ans endpoint.Answer
+	var err error
+	refresh := q.Refresh && a.limits.allow(want)
 	if want != s.ref {
-		return a.others.read(ctx, a.refresh.fetcher(), want, s.interval, q.Refresh)
+		ans, err = a.onDemand.read(ctx, want, s.interval, refresh)
+	} else {
+		ans, err = a.readConfigured(ctx, r, s, refresh)
 	}
-	return a.readConfigured(ctx, r, s, q.Refresh)
+	ans.Name = s.name
+	return ans, err
+}
+
+// readOnDemand answers for a secret that is not configured, if the configuration
+// and the client's rights both allow its id and the ARN that comes back.
+func (a *Agent) readOnDemand(ctx context.Context, conf *config.OnDemand, q endpoint.Query) (endpoint.Answer, error) {
+	if conf == nil || len(q.ID) > maxSecretID {
+		return endpoint.Answer{}, endpoint.ErrForbidden
+	}
+	allowed := endpoint.Patterns(conf.Secrets)
+	if !allowed.MayAsk(q.ID) || !q.Rights.MayAsk(q.ID) {
+		return endpoint.Answer{}, endpoint.ErrForbidden
+	}
+	want := secret.Ref{ID: q.ID, Stage: q.Stage, VersionID: q.VersionID}
+	if want.Stage == "" && want.VersionID == "" {
+		want.Stage = secret.StageCurrent
+	}
+	ans, err := a.onDemand.read(ctx, want, conf.Interval.Std(), q.Refresh && a.limits.allow(want))
+	if err != nil {
+		return endpoint.Answer{}, err
+	}
+	if arn := ans.Version.ARN; !allowed.MayRead(q.ID, arn) || !q.Rights.MayRead(q.ID, arn) {
+		return endpoint.Answer{}, endpoint.ErrForbidden
+	}
+	return ans, nil
+}
+
+// configureOnDemand lets go what b does not allow to be read any more, and all
+// if the source is another one.
+func (a *Agent) configureOnDemand(b *build, sameSource bool) {
+	maxEntries, conf := defaultMaxEntries, (*config.OnDemand)(nil)
+	if e := b.cfg.Endpoint; e != nil && e.OnDemand != nil {
+		conf, maxEntries = e.OnDemand, e.OnDemand.MaxEntries
+	}
+	a.onDemand.configure(maxEntries, b.cfg.Refresh.MaxStale.Std(), func(ref secret.Ref, v *secret.Version) (time.Duration, bool) {
+		if !sameSource {
+			return 0, false
+		}
+		for _, s := range b.secrets {
+			if s.ref.ID == ref.ID && s.ref.Region == ref.Region && s.ref.RoleARN == ref.RoleARN {
+				return s.interval, true
+			}
+		}
+		if conf == nil || v == nil || ref.Region != "" || ref.RoleARN != "" {
+			return 0, false
+		}
+		return conf.Interval.Std(), endpoint.Patterns(conf.Secrets).MayRead(ref.ID, v.ARN)
+	})
+}
+
+// identified decides about a secret that what is known of it does not allow:
+// where its first read is under way the ARN that comes back may. Nobody's
+// waiting for it makes a read.
+func (a *Agent) identified(ctx context.Context, s *schedule, rights *endpoint.Rights) error {
+	if e, _ := a.store.Snapshot().Get(s.name); e.Version != nil {
+		return endpoint.ErrForbidden
+	}
+	reading := a.refresh.reading(s.name)
+	if reading == nil {
+		return endpoint.ErrForbidden
+	}
+	select {
+	case <-reading:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if e, _ := a.store.Snapshot().Get(s.name); !rights.Configured(s.name, ids(s.ref, e.Version)...) {
+		return endpoint.ErrForbidden
+	}
+	return nil
 }
 
 // readConfigured joins or starts a read of a configured secret, and answers

@@ -179,9 +179,15 @@ type Process struct {
 // Endpoint is the HTTP endpoint on localhost.
 type Endpoint struct {
 	// Listen is a loopback address, host:port. Port 0 takes a free one, which
-	// is logged. Default: 127.0.0.1:2773, the port of AWS's agent.
+	// is logged. Default: 127.0.0.1:2773, the port of AWS's agent, or none where
+	// there is a socket.
 	Listen string `yaml:"listen"`
-	// TokenFile holds the token that clients send. It is made if it is missing.
+	// Socket is a unix socket, beside the address or in its place. Clients there
+	// are known by their uids and gids. Default: none.
+	Socket *Socket `yaml:"socket"`
+	// TokenFile holds the token of whoever may read every secret configured. It
+	// is made if it is missing. Either this or token_env, unless there are
+	// clients.
 	TokenFile TokenFile `yaml:"token_file"`
 	// TokenEnv names environment variables; the first that is set holds the
 	// token, or file://PATH. Not with token_file.
@@ -189,6 +195,12 @@ type Endpoint struct {
 	// TokenGrace is how long the old token stays valid after the file has
 	// changed. Default: 5m.
 	TokenGrace *Duration `yaml:"token_grace"`
+	// Clients are those who may read some of the secrets, each with a token of
+	// its own. Default: none.
+	Clients []Client `yaml:"clients"`
+	// OnDemand lets clients read secrets that are not configured. Default: they
+	// cannot.
+	OnDemand *OnDemand `yaml:"on_demand"`
 	// PathPrefix is the prefix of the path style. Default: /v1/.
 	PathPrefix string `yaml:"path_prefix"`
 	// TokenHeaders are the headers a token may come in. Default:
@@ -197,8 +209,53 @@ type Endpoint struct {
 	// AllowedHosts are Host header values accepted beside localhost and
 	// loopback addresses.
 	AllowedHosts []string `yaml:"allowed_hosts"`
-	// MaxConnections is how many requests may be in flight. Default: 800.
+	// MaxConnections is how many requests may be in flight, on the address and on
+	// the socket each. Default: 800.
 	MaxConnections int `yaml:"max_connections"`
+}
+
+// OnDemand is what may be read because a client asks for it. What has been read
+// is read again at its interval if it was asked for since, and dropped else.
+type OnDemand struct {
+	// Secrets are the secrets that may be read: names and globs, as those of
+	// clients, whose own rights count too.
+	Secrets []string `yaml:"secrets"`
+	// MaxEntries is how many versions are kept. Default: 1000.
+	MaxEntries int `yaml:"max_entries"`
+	// Interval is how old an answer may become while AWS answers. Default:
+	// refresh.interval; at least 100ms.
+	Interval Duration `yaml:"interval"`
+}
+
+// Socket is a unix socket.
+type Socket struct {
+	// Path is its absolute path, of at most 90 bytes. A socket left there by a
+	// crash is replaced.
+	Path string `yaml:"path"`
+	// Mode says who can connect, which takes the right to write. Default: "0600".
+	Mode Mode `yaml:"mode"`
+	// Owner is its user, by name or number. Default: the agent's own.
+	Owner string `yaml:"owner"`
+	// Group is its group, by name or number. Default: the agent's own.
+	Group string `yaml:"group"`
+}
+
+// Client is one program, or one group of them, that uses the endpoint.
+type Client struct {
+	// Name is what logs call it.
+	Name string `yaml:"name"`
+	// TokenFile holds its token. It is made if it is missing. A client has this,
+	// or uids or gids, or both; with both a request needs both.
+	TokenFile TokenFile `yaml:"token_file"`
+	// UIDs are the numbers of the users it runs as. They are known of programs
+	// that come over the socket only.
+	UIDs []int `yaml:"uids"`
+	// GIDs are the numbers of its primary groups, which count like UIDs.
+	GIDs []int `yaml:"gids"`
+	// Secrets are the secrets it may read: names and ids, and globs of them, in
+	// which * stands for any characters, / among them. What begins with arn: is
+	// compared with ARNs, all else with names.
+	Secrets []string `yaml:"secrets"`
 }
 
 // TokenFile is a path, or a mapping with these keys.

@@ -103,6 +103,8 @@ state_dir: /run/other
 	}
 }
 
+func client(keys string) string { return minimal + "endpoint: {clients: [{" + keys + "}]}\n" }
+
 // TestFaults holds for each fault: its line, what it says, and that it is found
 // although the file is otherwise right.
 func TestFaults(t *testing.T) {
@@ -161,6 +163,25 @@ func TestFaults(t *testing.T) {
 		{"prefix", minimal + "endpoint: {token_file: /t, path_prefix: v1}\n", `endpoint.path_prefix: "v1" does not begin with /`},
 		{"header", minimal + "endpoint: {token_file: /t, token_headers: ['a b']}\n", `endpoint.token_headers: "a b" is no header name`},
 		{"no connections", minimal + "endpoint: {token_file: /t, max_connections: 0}\n", `endpoint.max_connections: want at least 1`},
+		{"client without a name", client("token_file: /a, secrets: [x]"), `endpoint.clients[0].name: "" is no name`},
+		{"client with a path for a name", client("name: a/b, token_file: /a, secrets: [x]"), `"a/b" is no name`},
+		{"client called default", client("name: default, token_file: /a, secrets: [x]"), `agent.yaml:3: endpoint.clients[0].name: default is what logs call`},
+		{"client twice", client("name: a, token_file: /a, secrets: [x]}, {name: a, token_file: /b, secrets: [x]"), `endpoint.clients[1].name: "a" is already the name of endpoint.clients[0]`},
+		{"client without a token", client("name: a, secrets: [x]"), `endpoint.clients[0]: there is no token_file, nor uids or gids`},
+		{"client with another's file", client("name: a, token_file: /a, secrets: [x]}, {name: b, token_file: /a, secrets: [x]"), `endpoint.clients[1].token_file: /a is already that of endpoint.clients[0]`},
+		{"client with the top level's file", minimal + "endpoint: {token_file: /a, clients: [{name: b, token_file: /a, secrets: [x]}]}\n", `/a is already that of endpoint.token_file`},
+		{"client with a relative file", client("name: a, token_file: a, secrets: [x]"), `endpoint.clients[0].token_file: "a" is not an absolute path`},
+		{"client with a loose file", client("name: a, token_file: {path: /a, mode: '0404'}, secrets: [x]"), `endpoint.clients[0].token_file.mode: want`},
+		{"client without secrets", client("name: a, token_file: /a"), `endpoint.clients[0].secrets: it may read none`},
+		{"client with a blank pattern", client("name: a, token_file: /a, secrets: ['']"), `endpoint.clients[0].secrets: "" matches no secret`},
+		{"client with a negative uid", minimal + "endpoint: {socket: {path: /s}, clients: [{name: a, uids: [-1], secrets: [x]}]}\n", `endpoint.clients[0].uids: -1 is no id`},
+		{"uids without a socket", client("name: a, uids: [1], secrets: [x]"), `endpoint.clients[0]: uids and gids are known over a socket only`},
+		{"socket without a path", minimal + "endpoint: {token_file: /t, socket: {}}\n", `agent.yaml:3: endpoint.socket.path: missing`},
+		{"socket that is run", minimal + "endpoint: {token_file: /t, socket: {path: /s, mode: '0777'}}\n", `endpoint.socket.mode: want`},
+		{"socket beside the network", minimal + "endpoint: {token_file: /t, socket: {path: /s}, listen: 0.0.0.0:1}\n", `endpoint.listen: 0.0.0.0:1 is not a loopback address`},
+		{"nothing on demand", minimal + "endpoint: {token_file: /t, on_demand: {}}\n", `agent.yaml:3: endpoint.on_demand.secrets: none may be read`},
+		{"no room on demand", minimal + "endpoint: {token_file: /t, on_demand: {secrets: [a], max_entries: 0}}\n", `endpoint.on_demand.max_entries: want at least 1`},
+		{"short interval on demand", minimal + "endpoint: {token_file: /t, on_demand: {secrets: [a], interval: 1ms}}\n", `endpoint.on_demand.interval: 1ms is less than 100ms`},
 		{"telemetry", minimal + "telemetry: {listen: nowhere}\n", `telemetry.listen: "nowhere" is no address`},
 		{"log level", minimal + "log: {level: loud}\n", `agent.yaml:3: log.level: want debug, info, warn or error, not "loud"`},
 		{"log format", minimal + "log: {format: xml}\n", `log.format: want text or json, not "xml"`},

@@ -99,11 +99,24 @@ func (c *Config) setListenerDefaults() {
 	if e == nil {
 		return
 	}
-	setDefault(&e.Listen, DefaultListen)
+	if e.Socket == nil {
+		setDefault(&e.Listen, DefaultListen)
+	} else {
+		setDefault(&e.Socket.Mode, 0o600)
+	}
 	setDefault(&e.PathPrefix, "/v1/")
 	setDefault(&e.TokenFile.Mode, 0o400)
+	for i := range e.Clients {
+		setDefault(&e.Clients[i].TokenFile.Mode, 0o400)
+	}
 	if e.MaxConnections == 0 && c.lines[&e.MaxConnections] == 0 {
 		e.MaxConnections = 800
+	}
+	if d := e.OnDemand; d != nil {
+		setDefault(&d.Interval, c.Refresh.Interval)
+		if c.lines[&d.MaxEntries] == 0 {
+			d.MaxEntries = 1000
+		}
 	}
 	if len(e.TokenHeaders) == 0 {
 		e.TokenHeaders = []string{"X-Aws-Parameters-Secrets-Token", "X-Vault-Token"}

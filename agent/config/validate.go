@@ -92,7 +92,7 @@ func regionOfARN(id string) (string, bool) {
 const maxName = 512
 
 func (v *validator) secrets() {
-	if len(v.c.Secrets) == 0 {
+	if e := v.c.Endpoint; len(v.c.Secrets) == 0 && (e == nil || e.OnDemand == nil) {
 		v.fault(&v.c.Secrets, nil, "name at least one, for example: secrets: [{name: db, id: prod/db}]", "secrets: none is configured")
 	}
 	names := map[string]int{}
@@ -230,40 +230,6 @@ func (v *validator) template(f *File, key string) {
 		v.fault(&f.MissingKey, up, "", "%s.missing_key: want error or zero, not %q", key, f.MissingKey)
 	}
 }
-
-func (v *validator) endpoint() {
-	e := v.c.Endpoint
-	if e == nil {
-		return
-	}
-	up := []any{&v.c.Endpoint}
-	v.loopback(&e.Listen, up, "endpoint.listen")
-	switch {
-	case e.TokenFile.Path == "" && len(e.TokenEnv) == 0:
-		v.fault(&e.TokenFile, up, "for example token_file: /run/secretsd/token; it is made if it is missing", "endpoint: there is no token_file, nor token_env")
-	case e.TokenFile.Path != "" && len(e.TokenEnv) > 0:
-		v.fault(&e.TokenEnv, up, "", "endpoint: give token_file or token_env, not both")
-	case e.TokenFile.Path != "":
-		v.absolute(&e.TokenFile.Path, []any{&e.TokenFile}, "endpoint.token_file")
-	}
-	if m := e.TokenFile.Mode; m != 0o400 && m != 0o440 {
-		v.fault(&e.TokenFile.Mode, up, "", `endpoint.token_file.mode: want "0400" or "0440"`)
-	}
-	if !strings.HasPrefix(e.PathPrefix, "/") {
-		v.fault(&e.PathPrefix, up, "", "endpoint.path_prefix: %q does not begin with /", e.PathPrefix)
-	}
-	if e.MaxConnections < 1 {
-		v.fault(&e.MaxConnections, up, "", "endpoint.max_connections: want at least 1")
-	}
-	for i, h := range e.TokenHeaders {
-		if !headerName.MatchString(h) {
-			v.fault(&e.TokenHeaders[i], up, "", "endpoint.token_headers: %q is no header name", h)
-		}
-	}
-}
-
-// headerName is a token of RFC 9110, section 5.6.2.
-var headerName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 
 func (v *validator) rest() {
 	if t := v.c.Telemetry; t != nil {

@@ -1,10 +1,12 @@
 package endpoint
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -48,15 +50,34 @@ type Query struct {
 	Stage     string
 	// Refresh asks for a read from the service whatever is known.
 	Refresh bool
+	// Rights are the client's. Read answers [ErrForbidden] for what they do not
+	// allow, without asking the service: decided once by id, and where the
+	// secret is not configured once more by the ARN that came back.
+	Rights *Rights
 }
 
 // Answer is what a Reader found.
 type Answer struct {
+	// Name is the configured name, or empty for a secret that has none.
+	Name string
 	// Version is never nil where Read returns no error.
 	Version *secret.Version
+	// Body, if it is not nil, is that of Version, to be encoded once.
+	Body *Body
 	// Confirmed and Stale are as in [Entry].
 	Confirmed time.Time
 	Stale     bool
+}
+
+// Body is the encoded answer of one version. It is made when it is first asked
+// for, and may be used by any number of goroutines.
+type Body struct {
+	bytes func() []byte
+}
+
+// NewBody returns the body of v.
+func NewBody(v *secret.Version) *Body {
+	return &Body{bytes: sync.OnceValue(func() []byte { return encodeVersion(v) })}
 }
 
 // request is all the endpoint looks at of an HTTP request.
@@ -69,6 +90,8 @@ type request struct {
 	host   string
 	http10 bool
 	header header
+	// peer is who is at the other end of a unix socket; nil for TCP.
+	peer *Peer
 	// inFlight is how many requests are being answered, this one included.
 	inFlight int64
 }
@@ -86,6 +109,18 @@ type response struct {
 	json      bool
 	stale     bool
 	confirmed time.Time
+	// subject is what the answer was about, for whoever records it.
+	subject subject
+}
+
+// subject is what an answer was about. Each field is empty where it is not
+// known: client for a request that was refused at the door or for its token,
+// secret and version where no value was given.
+type subject struct {
+	client string
+	// secret is the configured name, or the ARN of one that is not configured;
+	// version the version id of the value given.
+	secret, version string
 }
 
 // age returns the seconds since the value was last confirmed, as Age wants them
@@ -107,6 +142,7 @@ var (
 	respNotFound  = plain(http.StatusNotFound, "Not found")
 	respNoRoles   = jsonError(http.StatusBadRequest, "AccessDeniedException",
 		"roleArn needs clients[].roles in the agent's configuration, which gives none")
+	respForbidden = errorResponse(ErrForbidden)
 )
 
 func plain(status int, body string) response {
@@ -124,6 +160,9 @@ type core struct {
 // answer checks and answers one request, in the contract's order: limit,
 // forwarding, token, method, route, parameters, secret. It blocks only in the
 // Reader, and there for readLimit at most.
+//
+// The response says who asked and what was given: whoever records answers does
+// it here.
 func (c *core) answer(ctx context.Context, r *request) response {
 	s := c.settings.Load()
 	path, query := splitTarget(r.target)
@@ -137,27 +176,32 @@ func (c *core) answer(ctx context.Context, r *request) response {
 		return respOverLimit
 	case !ping && !s.atDoor(r):
 		return respForwarded
-	case !ping && !s.authorized(r):
-		return respBadToken
-	case r.method != http.MethodGet:
-		return respMethod
-	case ping:
-		return respHealthy
 	}
-	return c.route(ctx, s, path, query)
-}
-
-func (s *settings) authorized(r *request) bool {
-	ok := false
-	for _, name := range s.tokenHeaders {
-		if token, present := r.header.first(name); present && s.tokens.Valid(token) {
-			ok = true
+	var who *client
+	if !ping {
+		if who = s.identify(r); who == nil {
+			return respBadToken
 		}
 	}
-	return ok
+	resp := c.allowed(ctx, s, who, r, path, query)
+	if who != nil {
+		resp.subject.client = who.name
+	}
+	return resp
 }
 
-func (c *core) route(ctx context.Context, s *settings, path, query string) response {
+// allowed answers a request whose client may ask; who is nil for /ping.
+func (c *core) allowed(ctx context.Context, s *settings, who *client, r *request, path, query string) response {
+	switch {
+	case r.method != http.MethodGet:
+		return respMethod
+	case path == pathPing:
+		return respHealthy
+	}
+	return c.route(ctx, s, who, path, query)
+}
+
+func (c *core) route(ctx context.Context, s *settings, who *client, path, query string) response {
 	var (
 		p   params
 		err error
@@ -177,18 +221,25 @@ func (c *core) route(ctx context.Context, s *settings, path, query string) respo
 	}
 	if !p.refresh {
 		if hit := c.view.Load().find(&p); hit != nil && hit.response.status != 0 {
+			if !hit.allowed(who.rights) {
+				return respForbidden
+			}
 			return hit.response
 		}
 	}
-	return c.read(ctx, &p)
+	return c.read(ctx, &p, who.rights)
 }
 
-func (c *core) read(ctx context.Context, p *params) response {
+func (c *core) read(ctx context.Context, p *params, rights *Rights) response {
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
-	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Refresh: p.refresh})
+	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Refresh: p.refresh, Rights: rights})
 	if err != nil {
 		return errorResponse(err)
 	}
-	return response{status: http.StatusOK, body: encodeVersion(a.Version), json: true, stale: a.Stale, confirmed: a.Confirmed}
+	if a.Body == nil {
+		a.Body = NewBody(a.Version)
+	}
+	return response{status: http.StatusOK, body: a.Body.bytes(), json: true, stale: a.Stale, confirmed: a.Confirmed,
+		subject: subject{secret: cmp.Or(a.Name, a.Version.ARN), version: a.Version.VersionID}}
 }

@@ -14,12 +14,16 @@ var forwardedHeaders = []string{"X-Forwarded-For", "Forwarded", "Via", "Sec-Fetc
 // atDoor reports whether the request comes from a client on this machine that
 // knows whom it is talking to: no forwarding header, and a Host that is
 // localhost, a loopback address, or allowed by configuration. Any other Host is
-// a name that somebody else's DNS led here. HTTP/1.0 may leave Host out.
+// a name that somebody else's DNS led here. HTTP/1.0 may leave Host out; on a
+// unix socket it may be anything.
 func (s *settings) atDoor(r *request) bool {
 	for _, name := range forwardedHeaders {
 		if _, present := r.header.first(name); present {
 			return false
 		}
+	}
+	if r.peer != nil {
+		return true // no name leads to a unix socket, so none can be turned on it
 	}
 	if r.host == "" {
 		return r.http10

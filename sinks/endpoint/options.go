@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -27,8 +28,11 @@ func DefaultTokenHeaders() []string {
 // means its default.
 type Options struct {
 	// Listen is host:port, where host is a loopback address or localhost. Port
-	// 0 takes a free one. There is no default.
+	// 0 takes a free one. There is no default. Not looked at where there is a
+	// Socket.
 	Listen string
+	// Socket is listened on in place of Listen where it is not nil.
+	Socket *Socket
 	// TokenHeaders are the headers a token may come in; a request passes if any
 	// of them holds a valid one. Default: [DefaultTokenHeaders].
 	TokenHeaders []string
@@ -41,6 +45,9 @@ type Options struct {
 	// MaxConnections is how many requests are answered at a time; /ping has two
 	// more. Default: [DefaultMaxConnections].
 	MaxConnections int
+	// Clients are those who may read some of the secrets, beside whoever has
+	// one of the tokens given with the options.
+	Clients []Client
 	// Timeouts bound what a slow client can hold.
 	Timeouts Timeouts
 	// Logger gets what the HTTP server has to say, accept errors above all.
@@ -71,13 +78,28 @@ func (t Timeouts) withDefaults() Timeouts {
 // anything, joined, each with a hint.
 func (o Options) Check() error {
 	_, err := o.settings(nil)
+	if o.Socket != nil {
+		return errors.Join(o.Socket.Check(), err)
+	}
 	return errors.Join(checkListen(o.Listen), err)
+}
+
+// bind binds what the options name.
+func (o Options) bind(ctx context.Context) (net.Listener, error) {
+	if o.Socket != nil {
+		return o.Socket.listen(ctx)
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", bindAddress(o.Listen))
+	if err != nil {
+		return nil, bindError(o.Listen, err)
+	}
+	return l, nil
 }
 
 // settings is what requests are checked by: immutable, and replaced whole by a
 // reload.
 type settings struct {
-	tokens       *Tokens
+	clients      []*client
 	tokenHeaders []string
 	pathPrefix   string
 	hosts        map[string]bool
@@ -86,12 +108,11 @@ type settings struct {
 
 func (o Options) settings(tokens *Tokens) (*settings, error) {
 	s := &settings{
-		tokens:      tokens,
 		pathPrefix:  cmp.Or(o.PathPrefix, DefaultPathPrefix),
 		hosts:       make(map[string]bool, len(o.AllowedHosts)),
 		maxInFlight: int64(cmp.Or(o.MaxConnections, DefaultMaxConnections)),
 	}
-	errs := []error{s.setHeaders(o.TokenHeaders), s.setHosts(o.AllowedHosts)}
+	errs := []error{s.setHeaders(o.TokenHeaders), s.setHosts(o.AllowedHosts), s.setClients(tokens, o.Clients)}
 	if !strings.HasPrefix(s.pathPrefix, "/") || strings.ContainsAny(s.pathPrefix, "?# \t\r\n") {
 		errs = append(errs, withHint("the default is "+DefaultPathPrefix,
 			"use path prefix %q: it must begin with / and hold no space, ? or #", s.pathPrefix))

@@ -18,7 +18,7 @@ import (
 // longest thing a client has to say is a session token of a few kilobytes.
 const maxHeaderBytes = 16 << 10
 
-// Server serves the endpoint on one address. Its methods may be called from
+// Server serves the endpoint on one address or socket. Its methods may be called from
 // any goroutine.
 type Server struct {
 	core     core
@@ -27,13 +27,14 @@ type Server struct {
 	listener net.Listener
 }
 
-// Listen binds o.Listen and returns a server that answers once
+// Listen binds o.Socket or o.Listen and returns a server that answers once
 // [Server.Serve] runs; until then connections wait. Options that cannot work
 // and an address that cannot be bound are errors with hints. The reader must
-// not be nil; nor must tokens, which stay the caller's to reload.
+// not be nil; nor must tokens be, unless there are clients. Tokens stay the
+// caller's to reload.
 func Listen(ctx context.Context, o Options, tokens *Tokens, reader Reader) (*Server, error) {
-	if tokens == nil || reader == nil {
-		return nil, errors.New("serve the endpoint: no tokens or no reader")
+	if reader == nil {
+		return nil, errors.New("serve the endpoint: no reader")
 	}
 	if err := o.Check(); err != nil {
 		return nil, err
@@ -43,9 +44,9 @@ func Listen(ctx context.Context, o Options, tokens *Tokens, reader Reader) (*Ser
 		return nil, err
 	}
 	s.Publish(nil)
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", bindAddress(o.Listen))
+	listener, err := o.bind(ctx)
 	if err != nil {
-		return nil, bindError(o.Listen, err)
+		return nil, err
 	}
 	s.listener = listener
 	s.http = newHTTPServer(o, s)
@@ -72,12 +73,12 @@ func bindError(listen string, err error) error {
 // asked for.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Configure replaces headers, prefix, hosts, limit and tokens in one step; the
+// Configure replaces headers, prefix, hosts, limit, clients and tokens in one step; the
 // requests under way keep the old ones. Listen, Timeouts and Logger belong to
 // the socket and are not looked at. With an error nothing is replaced.
 func (s *Server) Configure(o Options, tokens *Tokens) error {
-	if tokens == nil {
-		return errors.New("serve the endpoint: no tokens")
+	if tokens == nil && len(o.Clients) == 0 {
+		return errors.New("serve the endpoint: no tokens and no clients")
 	}
 	next, err := o.settings(tokens)
 	if err != nil {
@@ -130,23 +131,31 @@ func newHTTPServer(o Options, s *Server) *http.Server {
 		IdleTimeout:       t.Idle,
 		MaxHeaderBytes:    maxHeaderBytes,
 		Protocols:         protocols,
-		ErrorLog:          log.New(logWriter{o.Logger}, "", 0),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, peerKey{}, peerOf(c))
+		},
+		ErrorLog: log.New(logWriter{o.Logger}, "", 0),
 		// OPTIONS * is checked and refused like every other request.
 		DisableGeneralOptionsHandler: true,
 	}
 }
+
+// peerKey leads from a connection's context to its *Peer.
+type peerKey struct{}
 
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor != 1 {
 		// net/http hands HTTP/2's preface to handlers that want to take over.
 		panic(http.ErrAbortHandler)
 	}
+	peer, _ := r.Context().Value(peerKey{}).(*Peer)
 	req := request{
 		method:   r.Method,
 		target:   r.RequestURI,
 		host:     r.Host,
 		http10:   r.ProtoMinor == 0,
 		header:   httpHeader(r.Header),
+		peer:     peer,
 		inFlight: s.inFlight.Add(1),
 	}
 	defer s.inFlight.Add(-1)

@@ -85,6 +85,15 @@ type tokenFile struct {
 	path  string
 	mode  fs.FileMode
 	owner *Owner
+	// looked is how the file was when [Tokens.Touched] last looked.
+	looked fileState
+}
+
+// SameAs reports whether a token is valid in both t and u now. Two clients must
+// not share one, for it would say nothing about who sends it.
+func (t *Tokens) SameAs(u *Tokens) bool {
+	mine, theirs := t.set.Load(), u.set.Load()
+	return slices.ContainsFunc(mine.current, func(d digest) bool { return slices.Contains(theirs.current, d) })
 }
 
 // OpenTokens reads the tokens, having made the token file if it was missing.
@@ -161,13 +170,39 @@ func lookupToken(o TokenOptions) (name, value string, err error) {
 		"read the endpoint's token: none of the environment variables %s is set", strings.Join(o.Env, ", "))
 }
 
-// Files returns the paths that [Tokens.Reload] reads, for a watcher.
-func (t *Tokens) Files() []string {
-	paths := make([]string, len(t.files))
-	for i, f := range t.files {
-		paths[i] = f.path
+// Touched reports whether a token file has changed since the last call, as far
+// as that shows without reading it. A file that is not there counts as
+// unchanged, for its token stays. It may be called by one goroutine at a time,
+// and costs a stat for each file.
+func (t *Tokens) Touched() bool {
+	touched := false
+	for i := range t.files {
+		f := &t.files[i]
+		info, err := os.Stat(f.path)
+		if err != nil {
+			continue
+		}
+		now := fileState{info: info, modified: info.ModTime(), size: info.Size(), mode: info.Mode(), uid: ownerOf(info)}
+		if !now.same(f.looked) {
+			touched = true
+			f.looked = now
+		}
 	}
-	return paths
+	return touched
+}
+
+// fileState is what tells that a file has changed.
+type fileState struct {
+	info     fs.FileInfo
+	modified time.Time
+	size     int64
+	mode     fs.FileMode
+	uid      int
+}
+
+func (s fileState) same(old fileState) bool {
+	return old.info != nil && os.SameFile(s.info, old.info) && s.modified.Equal(old.modified) && s.size == old.size &&
+		s.mode == old.mode && s.uid == old.uid
 }
 
 // Reload reads the files again and reports whether a token changed. A token
@@ -209,8 +244,12 @@ func (t *Tokens) Reload(endGrace bool) (changed bool, err error) {
 // them whatever the first says, so that the time it takes tells nothing about
 // any token; wrong ones cost no more than right ones and delay nobody.
 func (t *Tokens) Valid(token string) bool {
-	var buf [256]byte // on the stack, and enough for all but session tokens
-	sum := sha256.Sum256(append(buf[:0], token...))
+	sum := digestOf(token)
+	return t.hold(&sum)
+}
+
+// hold is [Tokens.Valid] for a digest.
+func (t *Tokens) hold(sum *digest) bool {
 	set := t.set.Load()
 	valid := 0
 	for i := range set.current {

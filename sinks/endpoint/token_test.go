@@ -167,9 +167,37 @@ func TestTokensFromTheEnvironment(t *testing.T) {
 	if got := valid(both); got != "ab" {
 		t.Errorf("with a file and a variable %q are valid, want ab", got)
 	}
-	if files := both.Files(); len(files) != 1 || files[0] != path {
-		t.Errorf("files %q, want %q", files, path)
+}
+
+func TestTouchedSeesEveryWayAFileChanges(t *testing.T) {
+	path := filepath.Join(privateDir(t), "token")
+	put(t, path, tokenA, 0o400)
+	tokens := open(t, endpoint.TokenOptions{File: path, Mode: 0o440})
+	tokens.Touched()
+	touched := func(what string, want bool) {
+		t.Helper()
+		if got := tokens.Touched(); got != want {
+			t.Errorf("%s: %v", what, got)
+		}
 	}
+	touched("as it was", false)
+	put(t, path, tokenA, 0o400)
+	touched("another file of the same content", true)
+	touched("looked at again", false)
+	if err := os.Chmod(path, 0o440); err != nil {
+		t.Fatal(err)
+	}
+	touched("another mode", true)
+	if err := os.Chtimes(path, time.Time{}, time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	touched("written in place", true)
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	touched("gone", false)
+	put(t, path, tokenB, 0o400)
+	touched("back", true)
 }
 
 func TestTokenRotation(t *testing.T) {

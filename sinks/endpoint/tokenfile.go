@@ -28,16 +28,48 @@ func tokenMode(mode fs.FileMode) (fs.FileMode, error) {
 
 // CheckTokenFile reports what [OpenTokens] would find wrong with o.File,
 // without writing anything. A missing file is no error where it could be made.
-func CheckTokenFile(o TokenOptions) error {
+func CheckTokenFile(o TokenOptions) error { return CheckTokenFiles([]TokenOptions{o})[0] }
+
+// CheckTokenFiles is [CheckTokenFile] for the files of several clients: it
+// returns one error, or nil, for each. That two hold one token is an error of
+// the second. Options without a file are right.
+func CheckTokenFiles(options []TokenOptions) []error {
+	errs := make([]error, len(options))
+	seen := map[digest]string{}
+	for i, o := range options {
+		if o.File == "" {
+			continue
+		}
+		sum, err := o.check()
+		if err != nil || sum == nil {
+			errs[i] = err
+			continue
+		}
+		if other, taken := seen[*sum]; taken {
+			errs[i] = withHint("give each client a token of its own: openssl rand -hex 32",
+				"use token file %s: it holds the same token as %s", o.File, other)
+			continue
+		}
+		seen[*sum] = o.File
+	}
+	return errs
+}
+
+// check returns the digest of the token in o.File, or nil if the file is yet to
+// be made.
+func (o TokenOptions) check() (*digest, error) {
 	f, err := o.file()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if missing, err := f.missing(); missing || err != nil {
-		return err
+		return nil, err
 	}
-	_, err = f.read()
-	return err
+	sum, err := f.read()
+	if err != nil {
+		return nil, err
+	}
+	return &sum, nil
 }
 
 // file returns o.File as it is to be read and made.

@@ -1,7 +1,9 @@
 package endpoint
 
 import (
+	"cmp"
 	"net/http"
+	"sync"
 	"time"
 
 	"secretsd/agent/secret"
@@ -46,11 +48,16 @@ type View struct {
 type served struct {
 	version *secret.Version
 	stage   string
+	// name and ids are what rights are decided by.
+	name string
+	ids  []string
+	// decided has what was decided for each [Rights] that asked.
+	decided sync.Map
 	// response has status 0 where only the Reader can answer.
 	response response
 }
 
-// NewView returns a view of entries, which it does not keep. Where two entries
+// NewView returns a view of entries. It keeps their IDs, not the slice itself. Where two entries
 // have the same id and stage, or the same name, the first is served. Bodies of
 // versions that prev holds, by pointer, are taken from it; prev may be nil.
 func NewView(prev *View, entries []Entry) *View {
@@ -73,10 +80,11 @@ func NewView(prev *View, entries []Entry) *View {
 }
 
 func (v *View) serve(prev *View, e *Entry) *served {
-	s := &served{version: e.Version, stage: e.Stage}
+	s := &served{version: e.Version, stage: e.Stage, name: e.Name, ids: e.IDs}
 	switch {
 	case e.Version != nil:
-		s.response = response{status: http.StatusOK, body: v.body(prev, e.Version), json: true, stale: e.Stale, confirmed: e.Confirmed}
+		s.response = response{status: http.StatusOK, body: v.body(prev, e.Version), json: true, stale: e.Stale, confirmed: e.Confirmed,
+			subject: subject{secret: cmp.Or(e.Name, e.Version.ARN), version: e.Version.VersionID}}
 	case e.Err != nil:
 		s.response = errorResponse(e.Err)
 	}
@@ -111,6 +119,20 @@ func (v *View) find(p *params) *served {
 		return s
 	}
 	return nil
+}
+
+// allowed reports whether a client with these rights may read the entry. What
+// it finds is remembered, since both are immutable.
+func (s *served) allowed(r *Rights) bool {
+	if r == nil {
+		return true
+	}
+	if known, ok := s.decided.Load(r); ok {
+		return known.(bool)
+	}
+	ok := r.Configured(s.name, s.ids...)
+	s.decided.Store(r, ok)
+	return ok
 }
 
 func (s *served) matches(p *params, defaultStage string) bool {

@@ -1,0 +1,278 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"secretsd/agent/secret"
+	"secretsd/agent/source"
+	"secretsd/sinks/endpoint"
+)
+
+const (
+	// defaultMaxEntries bounds the table where on_demand does not.
+	defaultMaxEntries = 1000
+	// negativeAge is how long a failure is remembered, so that clients asking
+	// for what does not exist do not cost a call each.
+	negativeAge = 2 * time.Second
+	// earliest is the part of the interval after which an entry may be read again.
+	earliest = 0.8
+	// maxSecretID is the longest id the service takes (GetSecretValue, API
+	// reference: SecretId).
+	maxSecretID = 2048
+	// And the longest staging label and version id.
+	maxStageLen, maxVersionIDLen = 256, 64
+	// demandReads bounds the reads under way, below what the source has
+	// connections for: refreshes of what is configured go before them.
+	demandReads = 2
+)
+
+// onDemand has what is read because a client asked: secrets that are not
+// configured, and other versions and staging labels of those that are. They live
+// outside snapshots and never wake a pass.
+//
+// An entry is read again in the background before it is one interval old if
+// anybody has asked for it since, and dropped then if nobody has.
+type onDemand struct {
+	clock func() time.Duration
+	log   *slog.Logger
+	// source returns the source in use.
+	source func() fetcher
+	wake   chan struct{}
+	slots  chan struct{}
+
+	mu         sync.Mutex // never held across a read
+	known      map[secret.Ref]*demanded
+	maxEntries int
+	maxStale   time.Duration
+}
+
+// demanded is one entry. All of it is guarded by the table's mu.
+type demanded struct {
+	ref      secret.Ref
+	interval time.Duration
+	// reading is closed when the read under way has ended; nil if there is none.
+	reading chan struct{}
+	// version is the last one read; confirmed and confirmedAt are when that read
+	// began.
+	version     *secret.Version
+	body        *endpoint.Body
+	confirmed   time.Duration
+	confirmedAt time.Time
+	// err is of the last read, at failedAt, or nil where it went well.
+	err      error
+	failedAt time.Duration
+	failures int
+	asked    time.Duration
+	due      time.Duration
+}
+
+func newOnDemand(clock func() time.Duration, log *slog.Logger, src func() fetcher) *onDemand {
+	return &onDemand{clock: clock, log: log, source: src, wake: make(chan struct{}, 1), slots: make(chan struct{}, demandReads),
+		known: map[secret.Ref]*demanded{}, maxEntries: defaultMaxEntries, maxStale: 24 * time.Hour}
+}
+
+// configure sets the limits and drops the entries that keep refuses. It is
+// given the version, which may be nil.
+func (o *onDemand) configure(maxEntries int, maxStale time.Duration, keep func(secret.Ref, *secret.Version) (time.Duration, bool)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.maxEntries, o.maxStale = maxEntries, maxStale
+	for ref, e := range o.known {
+		interval, ok := keep(ref, e.version)
+		if !ok {
+			delete(o.known, ref)
+			continue
+		}
+		e.interval = interval
+		e.due = min(e.due, o.clock()+interval)
+	}
+	o.poke()
+}
+
+func (o *onDemand) poke() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// read answers for ref from what is known, or by one read that all who ask
+// meanwhile share. It waits only where nothing is known, or for a refresh.
+func (o *onDemand) read(ctx context.Context, ref secret.Ref, interval time.Duration, refresh bool) (endpoint.Answer, error) {
+	if len(ref.Stage) > maxStageLen || len(ref.VersionID) > maxVersionIDLen {
+		return endpoint.Answer{}, &secret.Error{Kind: secret.Invalid, Op: "GetSecretValue", ID: ref.ID, Status: 400,
+			Code: "ValidationException", Message: "versionStage or versionId is longer than the service allows."}
+	}
+	o.mu.Lock()
+	e := o.known[ref]
+	now := o.clock()
+	if e == nil {
+		if !o.makeRoom() {
+			o.mu.Unlock()
+			return endpoint.Answer{}, &secret.Error{Kind: secret.Throttled, Op: "GetSecretValue", ID: ref.ID, Status: 400,
+				Code: "ThrottlingException", Message: "Too many secrets are being asked for at once."}
+		}
+		e = &demanded{ref: ref, interval: interval}
+		o.known[ref] = e
+	}
+	e.asked = now
+	if !refresh && e.answerable(now, o.maxStale) {
+		defer o.mu.Unlock()
+		return e.answer(now, o.maxStale)
+	}
+	if e.reading == nil {
+		o.start([]*demanded{e})
+	}
+	done := e.reading
+	o.mu.Unlock()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return endpoint.Answer{}, ctx.Err()
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if refresh && e.err != nil {
+		return endpoint.Answer{}, e.err
+	}
+	return e.answer(o.clock(), o.maxStale)
+}
+
+// answerable reports whether e has an answer: a version that is not too old, or
+// a failure just remembered.
+func (e *demanded) answerable(now, maxStale time.Duration) bool {
+	if e.version != nil && now-e.confirmed <= maxStale {
+		return true
+	}
+	return e.reading == nil && e.err != nil && now-e.failedAt < negativeAge
+}
+
+func (e *demanded) answer(now, maxStale time.Duration) (endpoint.Answer, error) {
+	if e.version == nil || e.err != nil && now-e.confirmed > maxStale {
+		return endpoint.Answer{}, e.err
+	}
+	return endpoint.Answer{Version: e.version, Body: e.body, Confirmed: e.confirmedAt, Stale: e.err != nil}, nil
+}
+
+// start reads entries together. The read outlives the client that caused it,
+// since others may have joined. o.mu is held.
+func (o *onDemand) start(entries []*demanded) {
+	refs := make([]secret.Ref, len(entries))
+	for i, e := range entries {
+		e.reading = make(chan struct{})
+		refs[i] = e.ref
+	}
+	src, at, wall := o.source(), o.clock(), time.Now()
+	go func() {
+		o.slots <- struct{}{}
+		results := src.Fetch(context.Background(), refs) // which has limits of its own
+		<-o.slots
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		for i, e := range entries {
+			e.finish(results[i], at, wall, o.clock())
+			if e.err != nil && e.version != nil && e.failures == 1 {
+				o.log.Warn("cannot refresh secret read on demand, keeping its version", "id", e.ref.ID,
+					"kind", secret.KindOf(e.err).String(), "error", e.err, "version_id", e.version.VersionID)
+			}
+		}
+		o.poke()
+	}()
+}
+
+// finish enters the outcome of a read that began at at.
+func (e *demanded) finish(res source.Result, at time.Duration, wall time.Time, now time.Duration) {
+	close(e.reading)
+	e.reading = nil
+	if e.err = res.Err; e.err != nil {
+		e.failures++
+		e.failedAt = now
+		// An entry without a version is only remembered; clients' asking reads it.
+		e.due = now + negativeAge
+		if e.version != nil {
+			e.due = now + min(time.Second<<min(e.failures-1, 20), e.interval)
+		}
+		return
+	}
+	e.version, e.body = res.Version, endpoint.NewBody(res.Version)
+	e.confirmed, e.confirmedAt, e.failures = at, wall, 0
+	// Before the interval is over, so that no answer is older than it; spread, so
+	// that entries that came together do not stay together.
+	e.due = at + time.Duration(float64(e.interval)*(earliest+0.15*rand.Float64()))
+}
+
+// run reads what is due again until ctx is done.
+func (o *onDemand) run(ctx context.Context) {
+	for {
+		timer := time.NewTimer(o.readDue())
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-o.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// readDue starts the reads that are due, drops what nobody asks for any more,
+// and returns the time until the next is due.
+func (o *onDemand) readDue() time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now, wait := o.clock(), time.Hour
+	var due []*demanded
+	for ref, e := range o.known {
+		switch {
+		case e.reading != nil:
+		case e.due > now:
+			wait = min(wait, e.due-now)
+		case e.version == nil, e.forgotten(now), now-e.asked > o.maxStale:
+			delete(o.known, ref)
+		default:
+			due = append(due, e)
+		}
+	}
+	if len(due) > 0 {
+		o.start(due)
+	}
+	return wait
+}
+
+// forgotten reports whether nobody has asked for e since it was read, for as
+// long as it takes until it is read again. A retry after a failure may be due
+// before that.
+func (e *demanded) forgotten(now time.Duration) bool {
+	return e.asked <= e.confirmed && now-e.confirmed >= time.Duration(float64(e.interval)*earliest)
+}
+
+// makeRoom drops the entry that was asked for longest ago when the table is
+// full; failures that are only remembered go first. It returns false if all are
+// being read. o.mu is held.
+func (o *onDemand) makeRoom() bool {
+	if len(o.known) < o.maxEntries {
+		return true
+	}
+	var oldest *demanded
+	for _, e := range o.known {
+		if e.reading == nil && (oldest == nil || e.before(oldest)) {
+			oldest = e
+		}
+	}
+	if oldest != nil {
+		delete(o.known, oldest.ref)
+	}
+	return oldest != nil
+}
+
+func (e *demanded) before(other *demanded) bool {
+	if (e.version == nil) != (other.version == nil) {
+		return e.version == nil
+	}
+	return e.asked < other.asked
+}
