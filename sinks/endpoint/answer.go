@@ -86,6 +86,9 @@ type response struct {
 	json      bool
 	stale     bool
 	confirmed time.Time
+	// id and version are what the observer is told; see about.
+	id      string
+	version *secret.Version
 }
 
 // age returns the seconds since the value was last confirmed, as Age wants them
@@ -177,7 +180,7 @@ func (c *core) route(ctx context.Context, s *settings, path, query string) respo
 	}
 	if !p.refresh {
 		if hit := c.view.Load().find(&p); hit != nil && hit.response.status != 0 {
-			return hit.response
+			return hit.response.about(p.id, hit.version)
 		}
 	}
 	return c.read(ctx, &p)
@@ -188,7 +191,8 @@ func (c *core) read(ctx context.Context, p *params) response {
 	defer cancel()
 	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Refresh: p.refresh})
 	if err != nil {
-		return errorResponse(err)
+		return errorResponse(err).about(p.id, nil)
 	}
-	return response{status: http.StatusOK, body: encodeVersion(a.Version), json: true, stale: a.Stale, confirmed: a.Confirmed}
+	r := response{status: http.StatusOK, body: encodeVersion(a.Version), json: true, stale: a.Stale, confirmed: a.Confirmed}
+	return r.about(p.id, a.Version)
 }
