@@ -58,6 +58,7 @@ type Agent struct {
 	pending atomic.Pointer[[]notify.Debt]
 	health  health
 	served  generations
+	seen    *seen
 	// resolve is what the endpoint's ids mean in the generation being served.
 	resolve atomic.Pointer[resolver]
 }
@@ -87,7 +88,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 		opts.clock = bootClock
 	}
 	a := &Agent{opts: opts, log: opts.Logger, clock: opts.clock, reloads: make(chan reload), expiredSaid: map[string]bool{}}
-	a.health.clock = a.clock
+	a.health.clock, a.seen = a.clock, newSeen()
 	a.others = newOthers(a.clock)
 	if a.state, err = openState(cfg.StateDir); err != nil {
 		b.close()
@@ -108,12 +109,13 @@ func (a *Agent) start(b *build) {
 	a.store = store.New(nil)
 	a.pending.Store(&[]notify.Debt{})
 	a.refresh = newRefresher(a.store, b.source, b.secrets, a.clock, a.log)
-	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: func(string, notify.Outcome) { a.saveDebts() }})
+	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled})
 	a.apply = newApplier(a.log, a.clock)
 	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.serve
 	a.apply.configure(b.plan)
 	a.sweep(b)
 	a.listeners.commit()
+	a.note(a.store.Snapshot())
 }
 
 // Close gives back what New took, for an agent that is not run.
@@ -197,12 +199,19 @@ func (a *Agent) pass(ctx context.Context, heal bool) {
 	snap := a.store.Snapshot()
 	a.apply.pass(ctx, snap, heal)
 	a.assess(snap)
+	a.note(snap)
 }
 
 // Reload replaces the running configuration by cfg. Everything that can fail is done first; with an error nothing
 // has changed. It returns when the new configuration has been applied, as far
 // as its secrets are known by then.
 func (a *Agent) Reload(ctx context.Context, cfg *config.Config) error {
+	err := a.reload(ctx, cfg)
+	a.seen.reloaded(err)
+	return err
+}
+
+func (a *Agent) reload(ctx context.Context, cfg *config.Config) error {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	next, err := newBuild(ctx, cfg, a.opts, a.build)
@@ -257,6 +266,13 @@ func (a *Agent) sweep(b *build) {
 // notifier owes already. A pass that is over owes nothing of its own.
 func (a *Agent) owe(pending []notify.Debt) {
 	a.pending.Store(&pending)
+	a.saveDebts()
+}
+
+// settled counts what became of a notification, and writes down what is still
+// owed.
+func (a *Agent) settled(target string, o notify.Outcome) {
+	a.seen.settled(target, o)
 	a.saveDebts()
 }
 

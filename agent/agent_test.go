@@ -86,7 +86,7 @@ func (r *running) file(name string) string {
 
 func (r *running) health(path string) (int, string) {
 	w := httptest.NewRecorder()
-	r.agent.health.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	r.agent.telemetry().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	return w.Code, w.Body.String()
 }
 

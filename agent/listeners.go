@@ -83,6 +83,7 @@ func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, e *config.End
 		return fmt.Errorf("endpoint: %w", err)
 	}
 	opts := endpointOptions(e, a.log)
+	opts.Observe = a.observe
 	if kept := l.running[endpointListener]; kept != nil && kept.addr == e.Listen {
 		l.next[endpointListener] = kept
 		l.onCommit = append(l.onCommit, func() {
@@ -123,7 +124,7 @@ func (l *listeners) prepareTelemetry(ctx context.Context, a *Agent, t *config.Te
 	if t == nil {
 		return nil
 	}
-	return l.prepareHTTP(ctx, telemetryListener, t.Listen, a.health.handler())
+	return l.prepareHTTP(ctx, telemetryListener, t.Listen, a.telemetry())
 }
 
 func (l *listeners) prepareLocal(ctx context.Context, b *build) error {
