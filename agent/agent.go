@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +61,10 @@ type Agent struct {
 	health  health
 	served  generations
 	seen    *seen
+	control struct {
+		server *http.Server
+		net.Listener
+	}
 	// resolve is what the endpoint's ids mean in the generation being served.
 	resolve atomic.Pointer[resolver]
 }
@@ -94,13 +100,31 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 		b.close()
 		return nil, err
 	}
-	if err := a.listeners.prepare(ctx, a, b); err != nil {
+	if err := a.bind(ctx, b); err != nil {
 		b.close()
 		a.state.close()
 		return nil, err
 	}
 	a.start(b)
 	return a, nil
+}
+
+// bind binds the control socket and what b listens on.
+func (a *Agent) bind(ctx context.Context, b *build) error {
+	listen := a.opts.listenControl
+	if listen == nil {
+		listen = listenControl
+	}
+	ln, err := listen(b.cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	if err := a.listeners.prepare(ctx, a, b); err != nil {
+		_ = ln.Close()
+		return err
+	}
+	a.control.server, a.control.Listener = a.newControl(), ln
+	return nil
 }
 
 // start wires the parts together. Nothing runs yet.
@@ -120,6 +144,7 @@ func (a *Agent) start(b *build) {
 
 // Close gives back what New took, for an agent that is not run.
 func (a *Agent) Close() {
+	_ = a.control.Close()
 	a.listeners.shutdown(context.Background())
 	a.build.close()
 	a.state.close()
@@ -135,10 +160,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { a.refresh.run(ctx); return nil })
 	g.Go(func() error { return a.notifier.Run(ctx) })
 	a.listeners.serve(ctx, g)
+	g.Go(func() error { return ended(a.control.server.Serve(a.control), "the control socket") })
 	g.Go(func() error {
 		a.loop(ctx, g)
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 		defer cancel()
+		_ = a.control.Close()
+		_ = a.control.server.Shutdown(drain) // a request that outlasts drain is cut off
 		a.listeners.shutdown(drain)
 		a.build.close()
 		return nil

@@ -199,13 +199,18 @@ func (l *listeners) serve(ctx context.Context, g *errgroup.Group) {
 		}
 		ln.started = true
 		g.Go(func() error {
-			if err := ln.serve(); err != nil && !errors.Is(err, http.ErrServerClosed) {
-				return fmt.Errorf("serve %s on %s: %w", name, ln.bound, err)
-			}
-			return nil
+			return ended(ln.serve(), name+" on "+ln.bound)
 		})
 	}
 	l.watch(ctx, g)
+}
+
+// ended returns the error of a server that was not told to end.
+func ended(err error, what string) error {
+	if err == nil || errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve %s: %w", what, err)
 }
 
 // watch follows the file of the local secrets, if there is one.
