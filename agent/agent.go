@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -65,6 +67,11 @@ type Agent struct {
 	pending, restored atomic.Pointer[[]notify.Debt]
 	health            health
 	served            generations
+	seen              *seen
+	control           struct {
+		server *http.Server
+		net.Listener
+	}
 	// resolve is what the endpoint's ids mean in the generation being served.
 	resolve atomic.Pointer[resolver]
 }
@@ -94,13 +101,13 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 		opts.clock = bootClock
 	}
 	a := &Agent{opts: opts, log: opts.Logger, clock: opts.clock, reloads: make(chan reload), expiredSaid: map[string]bool{}}
-	a.health.clock = a.clock
+	a.health.clock, a.seen = a.clock, newSeen()
 	a.limits = newLimits(a.clock)
 	if a.state, err = openState(cfg.StateDir); err != nil {
 		b.close()
 		return nil, err
 	}
-	if err := a.listeners.prepare(ctx, a, b); err != nil {
+	if err := a.bind(ctx, b); err != nil {
 		b.close()
 		a.state.close()
 		return nil, err
@@ -108,6 +115,24 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 	a.start(b)
 	a.loadDebts()
 	return a, nil
+}
+
+// bind binds the control socket and what b listens on.
+func (a *Agent) bind(ctx context.Context, b *build) error {
+	listen := a.opts.listenControl
+	if listen == nil {
+		listen = listenControl
+	}
+	ln, err := listen(b.cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	if err := a.listeners.prepare(ctx, a, b); err != nil {
+		_ = ln.Close()
+		return err
+	}
+	a.control.server, a.control.Listener = a.newControl(), ln
+	return nil
 }
 
 // start wires the parts together. Nothing runs yet.
@@ -119,16 +144,18 @@ func (a *Agent) start(b *build) {
 	a.refresh = newRefresher(a.store, b.source, b.secrets, a.clock, a.log)
 	a.onDemand = newOnDemand(a.clock, a.log, a.refresh.fetcher)
 	a.configureOnDemand(b, true)
-	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: func(string, notify.Outcome) { a.saveDebts() }})
+	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled})
 	a.apply = newApplier(a.log, a.clock)
 	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.serve
 	a.apply.configure(b.plan)
 	a.sweep(b)
 	a.listeners.commit()
+	a.note(a.store.Snapshot())
 }
 
 // Close gives back what New took, for an agent that is not run.
 func (a *Agent) Close() {
+	_ = a.control.Close()
 	a.listeners.shutdown(context.Background())
 	a.build.close()
 	a.state.close()
@@ -145,10 +172,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { a.onDemand.run(ctx); return nil })
 	g.Go(func() error { return a.notifier.Run(ctx) })
 	a.listeners.serve(ctx, g)
+	g.Go(func() error { return ended(a.control.server.Serve(a.control), "the control socket") })
 	g.Go(func() error {
 		a.loop(ctx, g)
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 		defer cancel()
+		_ = a.control.Close()
+		_ = a.control.server.Shutdown(drain) // a request that outlasts drain is cut off
 		a.listeners.shutdown(drain)
 		a.build.close()
 		return nil
@@ -213,12 +243,19 @@ func (a *Agent) pass(ctx context.Context, heal bool) {
 	snap := a.store.Snapshot()
 	a.apply.pass(ctx, snap, heal)
 	a.assess(snap)
+	a.note(snap)
 }
 
 // Reload replaces the running configuration by cfg. Everything that can fail is done first; with an error nothing
 // has changed. It returns when the new configuration has been applied, as far
 // as its secrets are known by then.
 func (a *Agent) Reload(ctx context.Context, cfg *config.Config) error {
+	err := a.reload(ctx, cfg)
+	a.seen.reloaded(err)
+	return err
+}
+
+func (a *Agent) reload(ctx context.Context, cfg *config.Config) error {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	next, err := newBuild(ctx, cfg, a.opts, a.build)
@@ -272,6 +309,13 @@ func (a *Agent) sweep(b *build) {
 // notifier owes already. A pass that is over owes nothing of its own.
 func (a *Agent) owe(pending []notify.Debt) {
 	a.pending.Store(&pending)
+	a.saveDebts()
+}
+
+// settled counts what became of a notification, and writes down what is still
+// owed.
+func (a *Agent) settled(target string, o notify.Outcome) {
+	a.seen.settled(target, o)
 	a.saveDebts()
 }
 

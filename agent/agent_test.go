@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -40,7 +41,8 @@ func runAgent(t *testing.T, conf string, prepare func(*running), body func(r *ru
 		prepare(r)
 		r.opts = Options{
 			Logger: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Local: r.svc,
-			clock: func() time.Duration { return time.Since(start) + time.Hour },
+			clock:         func() time.Duration { return time.Since(start) + time.Hour },
+			listenControl: func(string) (net.Listener, error) { return newSilence(), nil },
 		}
 		a, err := New(context.Background(), r.config(conf), r.opts)
 		if err != nil {
@@ -86,9 +88,30 @@ func (r *running) file(name string) string {
 
 func (r *running) health(path string) (int, string) {
 	w := httptest.NewRecorder()
-	r.agent.health.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	r.agent.telemetry().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	return w.Code, w.Body.String()
 }
+
+// silence is a listener that nobody connects to.
+type silence struct {
+	net.Listener
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newSilence() *silence { return &silence{closed: make(chan struct{})} }
+
+func (s *silence) Accept() (net.Conn, error) {
+	<-s.closed
+	return nil, net.ErrClosed
+}
+
+func (s *silence) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return nil
+}
+
+func (s *silence) Addr() net.Addr { return &net.UnixAddr{} }
 
 type lockedLog struct {
 	mu  sync.Mutex

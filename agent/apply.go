@@ -35,8 +35,7 @@ type applier struct {
 	index map[string]map[*output]bool
 	// applied is the version of each secret that the last pass worked with.
 	applied map[string]*secret.Version
-	// executions counts template executions.
-	executions int
+	counted counted
 }
 
 func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
@@ -171,7 +170,7 @@ func (a *applier) prepare(render *templates.Pass, o *output, snap *store.Snapsho
 	}
 	o.waiting, o.skipped, o.dirty = "", false, true
 	had := o.deps
-	a.executions++
+	a.counted.executions++
 	res, err := render.Render(o.tmpl)
 	if len(res.Used) > 0 || err == nil {
 		o.deps = res.Used
@@ -201,7 +200,7 @@ func (a *applier) compare(render *templates.Pass, o *output, snap *store.Snapsho
 	if !o.good.current(snap) {
 		render = templates.NewPass(o.good.lookup)
 	}
-	a.executions++
+	a.counted.executions++
 	res, err := render.Render(o.tmpl)
 	if err != nil {
 		return candidate{}, false // its own pass has said why
@@ -241,6 +240,7 @@ func (a *applier) publish(c candidate) bool {
 	case c.reason == notify.ReasonHeal:
 		a.repaired(o, change)
 	case change == files.Content:
+		a.counted.publishes++
 		a.log.Info("published file", "path", o.path)
 		a.settle(o, c.versions)
 	default:
@@ -251,6 +251,7 @@ func (a *applier) publish(c candidate) bool {
 }
 
 func (a *applier) repaired(o *output, change files.Change) {
+	a.counted.repairs++
 	o.repairs = append(o.repairs, a.clock())
 	a.log.Warn("repaired a file that somebody else had changed", "path", o.path, "repaired", change.String())
 	if !o.healable(a.clock()) {
@@ -308,7 +309,7 @@ func (a *applier) settle(o *output, good versions) {
 	if o.err != nil {
 		a.log.Info("file is right again", "path", o.path)
 	}
-	o.inPlace, o.good = true, good
+	o.inPlace, o.good, o.named = true, good, good.named()
 	o.dirty, o.skipped, o.waiting = false, false, ""
 	o.err, o.failures, o.retryAt = nil, 0, 0
 }

@@ -201,12 +201,12 @@ func TestOnlyConcernedTemplatesRun(t *testing.T) {
 	b := newBench(t, conf.String())
 	b.read(now("hot", "h1", "x"), now("cold", "c1", "y"))
 	b.pass(false)
-	if b.a.executions != 1000 {
-		t.Fatalf("%d executions at the start", b.a.executions)
+	if b.a.counted.executions != 1000 {
+		t.Fatalf("%d executions at the start", b.a.counted.executions)
 	}
 	b.read(now("hot", "h2", "z"))
 	b.pass(false)
-	if got := b.a.executions - 1000; got != 10 {
+	if got := b.a.counted.executions - 1000; got != 10 {
 		t.Errorf("%d executions for a secret that 10 templates use", got)
 	}
 	b.want("f100", "100 z")
@@ -227,10 +227,10 @@ files: [{path: DIR/f, contents: '{{ secret (secret "which") }}'}]
 	b.read(now("which", "w2", "b"))
 	b.pass(false)
 	b.want("f", "y")
-	before := b.a.executions
+	before := b.a.counted.executions
 	b.read(now("a", "a3", "unused"))
 	b.pass(false)
-	if b.a.executions != before {
+	if b.a.counted.executions != before {
 		t.Error("the template ran for a secret it uses no more")
 	}
 	b.read(now("b", "b2", "yy"))
@@ -278,8 +278,8 @@ func TestAFileWaitsForItsSecrets(t *testing.T) {
 	b.read(now("a", "a1", "x"), failing("b", secret.Denied))
 	b.wantTold(b.pass(false), "app start first=true one")
 	b.want("two", "as found")
-	if b.a.executions != 1 {
-		t.Errorf("%d executions: a template whose secret was not read must not run", b.a.executions)
+	if b.a.counted.executions != 1 {
+		t.Errorf("%d executions: a template whose secret was not read must not run", b.a.counted.executions)
 	}
 	b.read(now("b", "b1", "y"))
 	b.wantTold(b.pass(false), "app start first=false two", "hook start first=false two")
@@ -447,14 +447,14 @@ func BenchmarkOneOfThousand(b *testing.B) {
 	x := newBench(b, conf.String())
 	x.read(now("hot", "h", "x"), now("cold", "c", "y"))
 	x.pass(false)
-	before := x.a.executions
+	before := x.a.counted.executions
 	n := 0
 	for b.Loop() {
 		n++
 		x.read(now("hot", fmt.Sprint(n), fmt.Sprint(n)))
 		x.pass(false)
 	}
-	b.ReportMetric(float64(x.a.executions-before)/float64(n), "executions/op")
+	b.ReportMetric(float64(x.a.counted.executions-before)/float64(n), "executions/op")
 }
 
 // BenchmarkNothingChanged is a pass over 1,000 templates that confirms what is

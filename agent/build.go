@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,9 @@ type Options struct {
 
 	// clock is bootClock where it is nil; tests whose time is not real set it.
 	clock func() time.Duration
+	// listenControl is listenControl where it is nil; tests whose time is not
+	// real set it, for a socket that waits holds that time.
+	listenControl func(dir string) (net.Listener, error)
 }
 
 // Counts say how much is in place.

@@ -34,11 +34,18 @@ func (h *health) assess(unready error) {
 	h.unready.Store(&reason)
 }
 
-// handler serves /healthz, which fails only when the applying loop is stuck,
+// reason returns why the agent is not ready, or "" if it is.
+func (h *health) reason() string {
+	if reason := h.unready.Load(); reason != nil {
+		return *reason
+	}
+	return "starting"
+}
+
+// serve adds /healthz, which fails only when the applying loop is stuck,
 // and /readyz, which says what is still missing. An outage of AWS fails
 // neither, until values are older than max_stale.
-func (h *health) handler() http.Handler {
-	mux := http.NewServeMux()
+func (h *health) serve(mux *http.ServeMux) {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if since := h.passSince.Load(); since != 0 && h.clock()-time.Duration(since) > stuckAfter {
 			answer(w, "the applying loop is stuck")
@@ -47,14 +54,8 @@ func (h *health) handler() http.Handler {
 		answer(w, "")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		reason := h.unready.Load()
-		if reason == nil {
-			answer(w, "starting")
-			return
-		}
-		answer(w, *reason)
+		answer(w, h.reason())
 	})
-	return mux
 }
 
 func answer(w http.ResponseWriter, fault string) {

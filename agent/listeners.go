@@ -82,6 +82,7 @@ func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, cfg *config.C
 		return err
 	}
 	opts, top := endpointOptions(e, a.log), tokens[""].tokens
+	opts.Observe = a.observe
 	opts.Clients = tokens.clients(e)
 	if e.Listen != "" {
 		if err := l.prepareServer(ctx, a, endpointListener, e.Listen, opts, top); err != nil {
@@ -125,7 +126,7 @@ func (l *listeners) prepareTelemetry(ctx context.Context, a *Agent, t *config.Te
 	if t == nil {
 		return nil
 	}
-	return l.prepareHTTP(ctx, telemetryListener, t.Listen, a.health.handler())
+	return l.prepareHTTP(ctx, telemetryListener, t.Listen, a.telemetry())
 }
 
 func (l *listeners) prepareLocal(ctx context.Context, b *build) error {
@@ -204,13 +205,18 @@ func (l *listeners) serve(ctx context.Context, g *errgroup.Group) {
 		}
 		ln.started = true
 		g.Go(func() error {
-			if err := ln.serve(); err != nil && !errors.Is(err, http.ErrServerClosed) {
-				return fmt.Errorf("serve %s on %s: %w", name, ln.bound, err)
-			}
-			return nil
+			return ended(ln.serve(), name+" on "+ln.bound)
 		})
 	}
 	l.watch(ctx, g)
+}
+
+// ended returns the error of a server that was not told to end.
+func ended(err error, what string) error {
+	if err == nil || errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve %s: %w", what, err)
 }
 
 // watch follows the file of the local secrets, if there is one.

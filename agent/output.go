@@ -37,7 +37,9 @@ type output struct {
 	// written says that the agent has written the file, not only found it right.
 	written bool
 	// good are the versions that the published content was rendered from.
-	good versions
+	// They are named, without their values, in named, which is never written to.
+	good  versions
+	named []notify.SecretVersion
 	// skipped says that the output waits for a secret that may be absent.
 	skipped bool
 	// waiting names a secret that was never read, and that the output needs.

@@ -62,6 +62,9 @@ func (r *refresher) configure(src fetcher, secrets []*schedule) {
 	now := r.clock()
 	for _, s := range secrets {
 		s.next = now
+		if old := r.secrets[s.name]; old != nil {
+			s.failed = old.failed
+		}
 		if e, ok := snap.Get(s.name); ok && e.Version != nil {
 			if old := r.secrets[s.name]; old != nil && old.ref == s.ref {
 				s.seen, s.confirming, s.failures = old.seen, old.confirming, old.failures

@@ -212,7 +212,8 @@ func TestARunningAgentLooksAtTokens(t *testing.T) {
 		r := &running{t: t, dir: dir, svc: local.New(local.Options{})}
 		start := time.Now()
 		a, err := New(context.Background(), r.config("secrets: [{name: db, id: prod/db}]\n"),
-			Options{Local: r.svc, clock: func() time.Duration { return time.Since(start) }})
+			Options{Local: r.svc, clock: func() time.Duration { return time.Since(start) },
+				listenControl: func(string) (net.Listener, error) { return newSilence(), nil }})
 		must(t, err)
 		path := filepath.Join(dir, "a")
 		must(t, os.WriteFile(path, []byte("aaaaaaaaaaaaaaaa"), 0o400))

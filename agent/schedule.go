@@ -28,6 +28,7 @@ type schedule struct {
 	region   string
 	next     time.Duration
 	failures int
+	failed   failureCounts // since the start of the agent
 	lastKind secret.Kind
 	warned   bool
 	// reading is closed when the read in flight has entered the store; nil when
@@ -66,6 +67,7 @@ func (r *refresher) judge(s *schedule, res outcome, say *[]func()) (store.Update
 	e, _ := r.store.Snapshot().Get(s.name)
 	if u.Err != nil {
 		s.failures++
+		s.failed[secret.KindOf(u.Err)]++
 		s.next = now + s.backoff(secret.KindOf(u.Err), e.Version != nil)
 		r.logFailure(s, u.Err, e.Version, say)
 		return u, true

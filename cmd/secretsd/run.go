@@ -118,6 +118,8 @@ func (s *service) reloadOnce(ctx context.Context, a *agent.Agent) {
 	cfg, err := s.read()
 	if err == nil {
 		err = a.Reload(ctx, cfg)
+	} else {
+		a.CountFailedReload(err)
 	}
 	if err == nil {
 		s.level.Set(levelOf(&cfg.Log))

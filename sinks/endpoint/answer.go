@@ -109,6 +109,9 @@ type response struct {
 	json      bool
 	stale     bool
 	confirmed time.Time
+	// id and version are what the observer is told; see about.
+	id      string
+	version *secret.Version
 	// subject is what the answer was about, for whoever records it.
 	subject subject
 }
@@ -222,9 +225,9 @@ func (c *core) route(ctx context.Context, s *settings, who *client, path, query 
 	if !p.refresh {
 		if hit := c.view.Load().find(&p); hit != nil && hit.response.status != 0 {
 			if !hit.allowed(who.rights) {
-				return respForbidden
+				return respForbidden.about(p.id, nil)
 			}
-			return hit.response
+			return hit.response.about(p.id, hit.version)
 		}
 	}
 	return c.read(ctx, &p, who.rights)
@@ -235,11 +238,12 @@ func (c *core) read(ctx context.Context, p *params, rights *Rights) response {
 	defer cancel()
 	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Refresh: p.refresh, Rights: rights})
 	if err != nil {
-		return errorResponse(err)
+		return errorResponse(err).about(p.id, nil)
 	}
 	if a.Body == nil {
 		a.Body = NewBody(a.Version)
 	}
-	return response{status: http.StatusOK, body: a.Body.bytes(), json: true, stale: a.Stale, confirmed: a.Confirmed,
+	r := response{status: http.StatusOK, body: a.Body.bytes(), json: true, stale: a.Stale, confirmed: a.Confirmed,
 		subject: subject{secret: cmp.Or(a.Name, a.Version.ARN), version: a.Version.VersionID}}
+	return r.about(p.id, a.Version)
 }

@@ -53,6 +53,10 @@ type Options struct {
 	// Logger gets what the HTTP server has to say, accept errors above all.
 	// Default: nowhere.
 	Logger *slog.Logger
+	// Observe is told of every request, before its answer is written, by the
+	// goroutine that serves it. The Exchange is its own. With an error the
+	// client gets an internal failure instead. It may be nil.
+	Observe func(*Exchange) error
 }
 
 // Timeouts bound the parts of a connection's life. Zero means the default

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // maxHeaderBytes bounds a request's head; net/http adds 4096 of its own. The
@@ -25,6 +26,7 @@ type Server struct {
 	inFlight atomic.Int64
 	http     *http.Server
 	listener net.Listener
+	observe  func(*Exchange) error
 }
 
 // Listen binds o.Socket or o.Listen and returns a server that answers once
@@ -39,7 +41,7 @@ func Listen(ctx context.Context, o Options, tokens *Tokens, reader Reader) (*Ser
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
-	s := &Server{core: core{reader: reader}}
+	s := &Server{core: core{reader: reader}, observe: o.Observe}
 	if err := s.Configure(o, tokens); err != nil {
 		return nil, err
 	}
@@ -73,9 +75,10 @@ func bindError(listen string, err error) error {
 // asked for.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Configure replaces headers, prefix, hosts, limit, clients and tokens in one step; the
-// requests under way keep the old ones. Listen, Timeouts and Logger belong to
-// the socket and are not looked at. With an error nothing is replaced.
+// Configure replaces headers, prefix, hosts, limit, clients and tokens in one
+// step; the requests under way keep the old ones. Listen, Timeouts, Logger and
+// Observe belong to the socket and are not looked at. With an error nothing is
+// replaced.
 func (s *Server) Configure(o Options, tokens *Tokens) error {
 	if tokens == nil && len(o.Clients) == 0 {
 		return errors.New("serve the endpoint: no tokens and no clients")
@@ -159,7 +162,8 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		inFlight: s.inFlight.Add(1),
 	}
 	defer s.inFlight.Add(-1)
-	write(w, s.core.answer(r.Context(), &req))
+	began := time.Now()
+	write(w, s.observed(&req, r.RemoteAddr, began, s.core.answer(r.Context(), &req)))
 }
 
 // httpHeader is an http.Header read by canonical names.

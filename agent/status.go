@@ -1,0 +1,297 @@
+package agent
+
+import (
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"secretsd/agent/metrics"
+	"secretsd/agent/notify"
+	"secretsd/agent/secret"
+	"secretsd/agent/store"
+	"secretsd/sinks/endpoint"
+)
+
+// Status is the state of an agent, for people and programs. It is plain data
+// that the caller owns, and holds no secret value.
+type Status struct {
+	// Version is that of secretsd itself.
+	Version   string    `json:"version"`
+	StartedAt time.Time `json:"started_at"`
+	// Config is the configuration file that is running, since LoadedAt.
+	Config   string    `json:"config"`
+	LoadedAt time.Time `json:"loaded_at"`
+	// Ready is what /readyz answers, and Reasons say why not.
+	Ready   bool     `json:"ready"`
+	Reasons []string `json:"reasons,omitempty"`
+	// Endpoint and Telemetry are the addresses bound, or empty.
+	Endpoint  string `json:"endpoint,omitempty"`
+	Telemetry string `json:"telemetry,omitempty"`
+
+	Secrets []SecretStatus        `json:"secrets"`
+	Files   []FileStatus          `json:"files"`
+	Targets []notify.TargetStatus `json:"targets"`
+}
+
+// SecretStatus is the state of one configured secret.
+type SecretStatus struct {
+	Name string `json:"name"`
+	ID   string `json:"id"`
+	// Stage is the staging label that is followed; empty for a pinned version.
+	Stage string `json:"stage,omitempty"`
+	// VersionID is the version in use; empty if none was ever read.
+	VersionID string `json:"version_id,omitempty"`
+	// ConfirmedAt is when the version was last confirmed, AgeSeconds ago, on a
+	// clock that counts on in suspend. Both are zero if none was ever read.
+	ConfirmedAt time.Time `json:"confirmed_at,omitzero"`
+	AgeSeconds  float64   `json:"age_seconds,omitempty"`
+	// NextRefresh is when it is read next; a read under way leaves it in the
+	// past.
+	NextRefresh time.Time `json:"next_refresh,omitzero"`
+	// Stale says that the last due read failed, and Expired that the endpoint
+	// has stopped serving the value for it.
+	Stale   bool `json:"stale"`
+	Expired bool `json:"expired,omitempty"`
+	// Kind and Error say why the last read failed.
+	Kind  string `json:"kind,omitempty"`
+	Error string `json:"error,omitempty"`
+	Hint  string `json:"hint,omitempty"`
+
+	failures map[string]uint64
+}
+
+// The states of a file.
+const (
+	// FileInPlace: it holds what it should.
+	FileInPlace = "in_place"
+	// FileWaiting: a secret that it needs was never read.
+	FileWaiting = "waiting"
+	// FileSkipped: a secret that it needs may be absent, and is.
+	FileSkipped = "skipped"
+	// FileDegraded: it cannot be brought up to date, and stays as it is.
+	FileDegraded = "degraded"
+)
+
+// FileStatus is the state of one configured file.
+type FileStatus struct {
+	Path  string `json:"path"`
+	State string `json:"state"`
+	// Secrets are the versions that the file was rendered from.
+	Secrets []notify.SecretVersion `json:"secrets,omitempty"`
+	// WaitsFor is the secret that the file waits for.
+	WaitsFor string `json:"waits_for,omitempty"`
+	Error    string `json:"error,omitempty"`
+	Hint     string `json:"hint,omitempty"`
+	// NextTry is when publishing is tried again; zero if that waits for a
+	// change.
+	NextTry time.Time `json:"next_try,omitzero"`
+
+	inPlace bool
+}
+
+// passed is what the last pass left behind. It is immutable: what changes between
+// passes is asked for when the status is.
+type passed struct {
+	build               *build
+	snap                *store.Snapshot
+	files               []FileStatus
+	counted             counted
+	endpoint, telemetry string
+}
+
+// counted is what the applying goroutine has done so far.
+type counted struct{ executions, publishes, repairs uint64 }
+
+// seen is what status and metrics show beside what passes leave.
+type seen struct {
+	startedAt time.Time
+	passed    atomic.Pointer[passed]
+	requests  *metrics.Requests
+
+	mu                              sync.Mutex
+	loadedAt                        time.Time
+	reloadsSucceeded, reloadsFailed uint64
+	reloadFailed                    bool
+	// notified counts outcomes by target.
+	notified map[string]map[string]uint64
+}
+
+func newSeen() *seen {
+	var outcomes []string
+	for _, o := range endpoint.Outcomes() {
+		outcomes = append(outcomes, string(o))
+	}
+	now := time.Now()
+	return &seen{startedAt: now, loadedAt: now, requests: metrics.NewRequests(outcomes...), notified: map[string]map[string]uint64{}}
+}
+
+func (s *seen) reloaded(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reloadFailed = err != nil
+	if err != nil {
+		s.reloadsFailed++
+		return
+	}
+	s.reloadsSucceeded++
+	s.loadedAt = time.Now()
+}
+
+func (s *seen) settled(target string, o notify.Outcome) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.notified[target] == nil {
+		s.notified[target] = map[string]uint64{}
+	}
+	s.notified[target][o.Kind.String()]++
+}
+
+// outcomes returns the counts of one target, each kind among them.
+func (s *seen) outcomes(target string) map[string]uint64 {
+	counts := map[string]uint64{}
+	for _, k := range []notify.OutcomeKind{notify.Delivered, notify.Unneeded, notify.Dropped, notify.Failed} {
+		counts[k.String()] = s.notified[target][k.String()]
+	}
+	return counts
+}
+
+// CountFailedReload counts a reload that failed before there was a
+// configuration to give to [Agent.Reload].
+func (a *Agent) CountFailedReload(err error) { a.seen.reloaded(err) }
+
+// note keeps what a pass has left for Status.
+func (a *Agent) note(snap *store.Snapshot) {
+	p := &passed{
+		build: a.build, snap: snap, files: make([]FileStatus, len(a.build.outputs)), counted: a.apply.counted,
+		endpoint: a.listeners.endpointAddr(), telemetry: a.listeners.bound(telemetryListener),
+	}
+	now, wall := a.clock(), time.Now()
+	for i, o := range a.build.outputs {
+		p.files[i] = o.status(now, wall)
+	}
+	a.seen.passed.Store(p)
+}
+
+func (o *output) status(now time.Duration, wall time.Time) FileStatus {
+	f := FileStatus{Path: o.path, State: FileInPlace, Secrets: o.named, WaitsFor: o.waiting, inPlace: o.inPlace}
+	switch {
+	case o.skipped:
+		f.State = FileSkipped
+	case o.waiting != "":
+		f.State = FileWaiting
+	case o.err != nil:
+		f.State, f.Error, f.Hint = FileDegraded, o.err.Error(), hintOf(o.err)
+		if o.dirty {
+			f.NextTry = wall.Add(o.retryAt - now)
+		}
+	case !o.healable(now):
+		f.State, f.Error = FileDegraded, "somebody else changes it again and again"
+		f.NextTry = wall.Add(o.repairs[0] + repairWindow - now)
+	case !o.inPlace:
+		f.State = FileWaiting
+	}
+	return f
+}
+
+// Status returns the state as the last pass left it, with ages, next refreshes
+// and targets as they are now. Any goroutine may call it, and it waits for
+// nobody.
+func (a *Agent) Status() Status {
+	p := a.seen.passed.Load()
+	a.seen.mu.Lock()
+	loadedAt := a.seen.loadedAt
+	a.seen.mu.Unlock()
+	s := Status{
+		Version: a.opts.Version, StartedAt: a.seen.startedAt, Config: p.build.cfg.Path(), LoadedAt: loadedAt,
+		Endpoint: p.endpoint, Telemetry: p.telemetry,
+		Secrets: make([]SecretStatus, 0, len(p.build.secrets)), Files: slices.Clone(p.files), Targets: a.notifier.Status(),
+	}
+	if reason := a.health.reason(); reason != "" {
+		s.Reasons = strings.Split(reason, "\n")
+	}
+	s.Ready = len(s.Reasons) == 0
+	plans := a.refresh.plans()
+	now, wall := a.clock(), time.Now()
+	for _, c := range p.build.secrets {
+		e, _ := p.snap.Get(c.name)
+		s.Secrets = append(s.Secrets, secretStatus(c, e, plans[c.name], now, wall, p.build.cfg.Refresh.MaxStale.Std()))
+	}
+	return s
+}
+
+func secretStatus(c *schedule, e store.Entry, plan refreshPlan, now time.Duration, wall time.Time, maxStale time.Duration) SecretStatus {
+	s := SecretStatus{Name: c.name, ID: c.ref.ID, Stage: c.ref.Stage, Stale: e.Err != nil, failures: map[string]uint64{}}
+	if e.Version != nil {
+		s.VersionID, s.ConfirmedAt = e.Version.VersionID, e.ConfirmedAt
+		s.AgeSeconds = (now - e.Confirmed).Round(time.Millisecond).Seconds()
+		s.Expired = now-e.Confirmed > maxStale
+	}
+	if plan.known {
+		s.NextRefresh = wall.Add(plan.next - now)
+	}
+	if e.Err != nil {
+		s.Kind, s.Error, s.Hint = secret.KindOf(e.Err).String(), e.Err.Error(), hintOf(e.Err)
+	}
+	for k, n := range plan.failed {
+		s.failures[secret.Kind(k).String()] = n
+	}
+	return s
+}
+
+// refreshPlan is what the refresher knows of one secret.
+type refreshPlan struct {
+	known  bool
+	next   time.Duration
+	failed failureCounts
+}
+
+// failureCounts count failed reads by kind.
+type failureCounts [secret.Invalid + 1]uint64
+
+func (r *refresher) plans() map[string]refreshPlan {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	plans := make(map[string]refreshPlan, len(r.secrets))
+	for name, s := range r.secrets {
+		plans[name] = refreshPlan{known: true, next: s.next, failed: s.failed}
+	}
+	return plans
+}
+
+// measure returns what a scrape shows.
+func (a *Agent) measure() metrics.State {
+	st, p := a.Status(), a.seen.passed.Load()
+	stats := p.build.source.Stats()
+	m := metrics.State{
+		Version: st.Version, GoVersion: runtime.Version(), StartedAt: st.StartedAt, Ready: st.Ready,
+		Calls: stats.Calls, Fallbacks: stats.Fallbacks, SDKWarnings: stats.SDKWarnings,
+		TemplateExecutions: p.counted.executions, Publishes: p.counted.publishes, Repairs: p.counted.repairs,
+		LoadedAt: st.LoadedAt,
+	}
+	if st.Endpoint != "" {
+		m.Requests = a.seen.requests
+	}
+	for _, s := range st.Secrets {
+		m.Secrets = append(m.Secrets, metrics.Secret{Name: s.Name, VersionID: s.VersionID, ConfirmedAt: s.ConfirmedAt,
+			Age: time.Duration(s.AgeSeconds * float64(time.Second)), Stale: s.Stale, Failures: s.failures})
+	}
+	for _, f := range st.Files {
+		m.Files = append(m.Files, metrics.File{Path: f.Path, InPlace: f.inPlace, Degraded: f.State == FileDegraded})
+	}
+	a.seen.mu.Lock()
+	defer a.seen.mu.Unlock()
+	m.ReloadsSucceeded, m.ReloadsFailed, m.ReloadFailed = a.seen.reloadsSucceeded, a.seen.reloadsFailed, a.seen.reloadFailed
+	for _, t := range st.Targets {
+		m.Targets = append(m.Targets, metrics.Target{Name: t.Name, Owed: !t.OwedSince.IsZero(), OwedSince: t.OwedSince, Outcomes: a.seen.outcomes(t.Name)})
+	}
+	return m
+}
+
+// observe counts one request to the endpoint.
+func (a *Agent) observe(e *endpoint.Exchange) error {
+	a.seen.requests.Observe(string(e.Outcome), e.Took)
+	return nil
+}

@@ -1,0 +1,145 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestControlSocket asks a running agent by the commands that its users have.
+func TestControlSocket(t *testing.T) {
+	f := newFixture(t)
+	write(t, f.secrets, `secrets: [{name: db, string: "{\"user\": \"app\", \"port\": 5432, \"password\": \"s3cret-CANARY\"}\n"}]`)
+	f.configure(`{{ (secret "db").user }}`, "")
+	socket := filepath.Join(f.dir, "state", "control.sock")
+
+	out, code := runTo(t, cleanEnv(), "status", "--config", f.conf)
+	if code != 1 || !strings.Contains(out, "no agent runs with state directory "+f.dir+"/state") || !strings.Contains(out, "hint: start one") {
+		t.Errorf("status without an agent ends with %d:\n%s", code, out)
+	}
+	agent := f.run()
+	info, err := os.Lstat(socket)
+	if err != nil || info.Mode() != os.ModeSocket|0o600 {
+		t.Fatalf("the control socket is %v %v", info, err)
+	}
+
+	if out, code := runTo(t, cleanEnv(), "status", "--ready", "--config", f.conf); code != 0 || out != "" {
+		t.Errorf("status --ready ends with %d:\n%s", code, out)
+	}
+	out, code = runTo(t, cleanEnv(), "status", "--state-dir", filepath.Dir(socket))
+	if code != 0 || !strings.Contains(out, ", ready, up ") || !strings.Contains(out, f.file) || strings.Contains(out, "CANARY") {
+		t.Errorf("status ends with %d:\n%s", code, out)
+	}
+	out, code = runTo(t, cleanEnv(), "status", "--config", f.conf, "--output", "json")
+	var status struct {
+		Ready   bool
+		Secrets []struct {
+			Name      string
+			VersionID string `json:"version_id"`
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &status); err != nil || code != 0 || !status.Ready || len(status.Secrets) != 1 ||
+		status.Secrets[0].VersionID == "" || strings.Contains(out, "CANARY") {
+		t.Errorf("status --output json ends with %d, %v:\n%s", code, err, out)
+	}
+
+	for _, row := range []struct {
+		want string
+		args []string
+	}{
+		{"{\"user\": \"app\", \"port\": 5432, \"password\": \"s3cret-CANARY\"}\n", []string{"db"}},
+		{"s3cret-CANARY", []string{"db", "--key", "password"}},
+		{"5432", []string{"--key=port", "db"}},
+	} {
+		out, code := runTo(t, cleanEnv(), append([]string{"get", "--config", f.conf}, row.args...)...)
+		if code != 0 || out != row.want {
+			t.Errorf("get %v ends with %d and prints %q", row.args, code, out)
+		}
+	}
+	out, code = runTo(t, cleanEnv(), "get", "db", "--key", "nothing", "--config", f.conf)
+	if code != 1 || !strings.Contains(out, `no key "nothing"`) || !strings.Contains(out, "password, port, user") || strings.Contains(out, "CANARY") {
+		t.Errorf("get of a missing key ends with %d:\n%s", code, out)
+	}
+	if out, code := runTo(t, cleanEnv(), "get", "other", "--config", f.conf); code != 4 || !strings.Contains(out, "not among those") {
+		t.Errorf("get of a secret that is not configured ends with %d:\n%s", code, out)
+	}
+	if _, code := runTo(t, cleanEnv(), "get", "--config", f.conf); code != 2 {
+		t.Errorf("get without an id ends with %d", code)
+	}
+
+	agent.signal(syscall.SIGTERM)
+	agent.wait()
+	if _, err := os.Lstat(socket); err == nil {
+		t.Error("the control socket outlives the agent")
+	}
+}
+
+// TestControlSocketIsOurs shows that a crash leaves nothing in the way, and
+// that nothing of somebody else's is taken away.
+func TestControlSocketIsOurs(t *testing.T) {
+	f := newFixture(t)
+	f.configure(`{{ secret "db" }}`, "")
+	state := filepath.Join(f.dir, "state")
+	socket := filepath.Join(state, "control.sock")
+	agent := f.run()
+	agent.signal(syscall.SIGKILL)
+	agent.wait()
+	if _, err := os.Lstat(socket); err != nil {
+		t.Fatalf("a crash left no socket, so that nothing is shown here: %v", err)
+	}
+	second := f.run()
+	if _, code := runTo(t, cleanEnv(), "status", "--ready", "--state-dir", state); code != 0 {
+		t.Errorf("after a crash status --ready ends with %d", code)
+	}
+	second.signal(syscall.SIGTERM)
+	second.wait()
+
+	ln, err := new(net.ListenConfig).Listen(context.Background(), "unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, code := runTo(t, cleanEnv(), "run", "--config", f.conf)
+	if code != 1 || !strings.Contains(out, "somebody listens on it") {
+		t.Errorf("beside a listener of somebody else run ends with %d:\n%s", code, out)
+	}
+	_ = ln.Close()
+	write(t, socket, "a file")
+	out, code = runTo(t, cleanEnv(), "run", "--config", f.conf)
+	if code != 1 || !strings.Contains(out, "something else of that name") || content(socket) != "a file" {
+		t.Errorf("beside a file run ends with %d:\n%s", code, out)
+	}
+}
+
+// TestControlSocketRefusesOthers opens the socket's mode to everybody: the
+// kernel's word on who connects still holds.
+func TestControlSocketRefusesOthers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	f := newFixture(t)
+	f.configure(`{{ secret "db" }}`, "")
+	f.run()
+	state := filepath.Join(f.dir, "state")
+	for path, mode := range map[string]os.FileMode{f.dir: 0o755, state: 0o755, filepath.Join(state, "control.sock"): 0o666} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, row := range []struct {
+		uid  uint32
+		want string
+	}{{0, "HTTP/1.1 200 OK"}, {65534, "HTTP/1.1 403 Forbidden"}} {
+		cmd := exec.Command(need(t, "curl"), "-si", "--unix-socket", filepath.Join(state, "control.sock"), "http://control/secret?id=db")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: row.uid, Gid: row.uid}}
+		out, err := cmd.CombinedOutput()
+		if !strings.HasPrefix(string(out), row.want) || (row.uid != 0 && strings.Contains(string(out), "one")) {
+			t.Errorf("uid %d gets %v\n%s", row.uid, err, out)
+		}
+	}
+}

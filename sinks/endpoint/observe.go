@@ -1,0 +1,119 @@
+package endpoint
+
+import (
+	"bytes"
+	"net/http"
+	"time"
+
+	"secretsd/agent/secret"
+)
+
+// Outcome says in one word what a request was answered, for metrics and audit.
+type Outcome string
+
+// The outcomes. Every request has exactly one.
+const (
+	OutcomeOK         Outcome = "ok"
+	OutcomeStale      Outcome = "stale" // a value, older than its interval
+	OutcomePing       Outcome = "ping"
+	OutcomeLimited    Outcome = "limited"
+	OutcomeForwarded  Outcome = "forwarded"
+	OutcomeBadToken   Outcome = "bad_token"
+	OutcomeBadRequest Outcome = "bad_request" // method, route or parameters
+	OutcomeDenied     Outcome = "denied"
+	OutcomeNotFound   Outcome = "not_found"
+	OutcomeRefused    Outcome = "refused" // any other refusal of the service
+	OutcomeFailed     Outcome = "failed"
+)
+
+// Outcomes returns all outcomes, so that each can be counted from zero.
+func Outcomes() []Outcome {
+	return []Outcome{OutcomeOK, OutcomeStale, OutcomePing, OutcomeLimited, OutcomeForwarded, OutcomeBadToken,
+		OutcomeBadRequest, OutcomeDenied, OutcomeNotFound, OutcomeRefused, OutcomeFailed}
+}
+
+// Exchange is one request and what it is answered. It holds no value.
+type Exchange struct {
+	Method  string
+	Outcome Outcome
+	// Secret is the id as the client wrote it, or empty where the request was
+	// refused before it was looked at. Anybody may have written it.
+	Secret string
+	// ARN and VersionID are those of the version answered, or empty.
+	ARN, VersionID string
+	// Client is the client's name, empty where clients have none.
+	Client string
+	// Remote is the address of the client's side, empty on a unix socket.
+	Remote string
+	// UID, GID and PID are those of a unix socket's peer; PID is 0 for others.
+	UID, GID, PID int
+	// Took is the time from the request's head to the answer, which is still to
+	// be written.
+	Took time.Duration
+}
+
+// observed tells the observer, if there is one, and returns what the client
+// gets: r, or a failure if the observer forbids it.
+func (s *Server) observed(req *request, remote string, began time.Time, r response) response {
+	if s.observe == nil {
+		return r
+	}
+	e := Exchange{Method: req.method, Outcome: r.outcome(), Secret: r.id, Remote: remote, Took: time.Since(began)}
+	e.Client = r.subject.client
+	if req.peer != nil {
+		e.UID, e.GID, e.PID = req.peer.UID, req.peer.GID, req.peer.PID
+	}
+	if r.version != nil {
+		e.ARN, e.VersionID = r.version.ARN, r.version.VersionID
+	}
+	if err := s.observe(&e); err != nil {
+		return jsonError(http.StatusInternalServerError, internalFailure, "")
+	}
+	return r
+}
+
+// about returns r with what the observer is told of it.
+func (r response) about(id string, v *secret.Version) response {
+	r.id, r.version = id, v
+	return r
+}
+
+func (r *response) outcome() Outcome {
+	switch r.status {
+	case http.StatusOK:
+		switch {
+		case r.stale:
+			return OutcomeStale
+		case !r.json:
+			return OutcomePing
+		}
+		return OutcomeOK
+	case http.StatusTooManyRequests:
+		return OutcomeLimited
+	case http.StatusForbidden:
+		if !r.json {
+			return OutcomeBadToken
+		}
+	case http.StatusBadRequest:
+		if !r.json && &r.body[0] == &respForwarded.body[0] {
+			return OutcomeForwarded
+		}
+	}
+	switch {
+	case r.status >= 500:
+		return OutcomeFailed
+	case !r.json:
+		return OutcomeBadRequest
+	case isCode(r.body, "AccessDeniedException"):
+		return OutcomeDenied
+	case isCode(r.body, "ResourceNotFoundException"):
+		return OutcomeNotFound
+	default:
+		return OutcomeRefused
+	}
+}
+
+// isCode reports whether body is what [encodeError] makes for code.
+func isCode(body []byte, code string) bool {
+	return bytes.HasPrefix(body, []byte(`{"__type":"`+code+`"`))
+}
