@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // maxHeaderBytes bounds a request's head; net/http adds 4096 of its own. The
@@ -94,7 +95,7 @@ func (s *Server) Publish(v *View) {
 	if v == nil {
 		v = NewView(nil, nil)
 	}
-	s.core.view.Store(v)
+	s.core.publish(v)
 }
 
 // Serve answers requests until [Server.Shutdown], and then returns nil.
@@ -156,11 +157,26 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		http10:   r.ProtoMinor == 0,
 		header:   httpHeader(r.Header),
 		peer:     peer,
+		extend:   extender(w),
 		inFlight: s.inFlight.Add(1),
 	}
 	defer s.inFlight.Add(-1)
 	write(w, s.core.answer(r.Context(), &req))
 }
+
+// extender returns what gives a request more time than the server's timeouts.
+func extender(w http.ResponseWriter) func(time.Duration) {
+	return func(d time.Duration) {
+		control, until := http.NewResponseController(w), time.Now().Add(d)
+		// A connection without deadlines has nothing to extend.
+		_ = control.SetReadDeadline(until)
+		_ = control.SetWriteDeadline(until)
+	}
+}
+
+// BadTokens returns how many requests were refused because nobody known had sent
+// them.
+func (s *Server) BadTokens() uint64 { return s.core.badTokens.Load() }
 
 // httpHeader is an http.Header read by canonical names.
 type httpHeader http.Header
