@@ -92,6 +92,9 @@ type request struct {
 	header header
 	// peer is who is at the other end of a unix socket; nil for TCP.
 	peer *Peer
+	// extend gives the request that much time from now on, whatever the server's
+	// timeouts; nil where the server cannot.
+	extend func(time.Duration)
 	// inFlight is how many requests are being answered, this one included.
 	inFlight int64
 }
@@ -109,8 +112,9 @@ type response struct {
 	json      bool
 	stale     bool
 	confirmed time.Time
-	// id and version are what the observer is told; see about.
-	id      string
+	// id is what the observer is told was asked for; see about.
+	id string
+	// version is what body was made of, or nil.
 	version *secret.Version
 	// subject is what the answer was about, for whoever records it.
 	subject subject
@@ -158,6 +162,13 @@ type core struct {
 	settings atomic.Pointer[settings]
 	view     atomic.Pointer[View]
 	reader   Reader
+	// polls are the requests that wait for a change.
+	polls atomic.Int64
+	// badTokens counts the requests that nobody known has sent.
+	badTokens atomic.Uint64
+
+	mu   sync.Mutex
+	next chan struct{} // closed by the next publish; nil where nobody waits
 }
 
 // answer checks and answers one request, in the contract's order: limit,
@@ -175,7 +186,7 @@ func (c *core) answer(ctx context.Context, r *request) response {
 		limit += pingSlack
 	}
 	switch {
-	case r.inFlight > limit:
+	case r.inFlight-c.polls.Load() > limit:
 		return respOverLimit
 	case !ping && !s.atDoor(r):
 		return respForwarded
@@ -183,6 +194,7 @@ func (c *core) answer(ctx context.Context, r *request) response {
 	var who *client
 	if !ping {
 		if who = s.identify(r); who == nil {
+			c.badTokens.Add(1)
 			return respBadToken
 		}
 	}
@@ -195,16 +207,27 @@ func (c *core) answer(ctx context.Context, r *request) response {
 
 // allowed answers a request whose client may ask; who is nil for /ping.
 func (c *core) allowed(ctx context.Context, s *settings, who *client, r *request, path, query string) response {
+	method := http.MethodGet
+	if path == pathRefresh {
+		method = http.MethodPost
+	}
 	switch {
-	case r.method != http.MethodGet:
+	case r.method != method:
 		return respMethod
 	case path == pathPing:
 		return respHealthy
+	case path == pathRefresh:
+		return c.refresh(ctx, s, who, r, query)
+	case path == pathSecrets:
+		if err := (&params{route: routeList}).parse(query, false); err != nil {
+			return plain(http.StatusBadRequest, err.Error())
+		}
+		return c.view.Load().list(who.rights)
 	}
-	return c.route(ctx, s, who, path, query)
+	return c.route(ctx, s, who, r, path, query)
 }
 
-func (c *core) route(ctx context.Context, s *settings, who *client, path, query string) response {
+func (c *core) route(ctx context.Context, s *settings, who *client, r *request, path, query string) response {
 	var (
 		p   params
 		err error
@@ -222,15 +245,29 @@ func (c *core) route(ctx context.Context, s *settings, who *client, path, query 
 	case p.hasRole:
 		return respNoRoles
 	}
+	var resp response
+	if p.waitVersion != "" {
+		resp = c.poll(ctx, s, who, r, &p)
+	} else {
+		resp, _ = c.find(ctx, who, &p)
+	}
+	if p.key != "" && resp.version != nil {
+		resp = withKey(resp, resp.version, p.key)
+	}
+	return resp
+}
+
+// find answers from the view, or else from the Reader.
+func (c *core) find(ctx context.Context, who *client, p *params) (resp response, fromView bool) {
 	if !p.refresh {
-		if hit := c.view.Load().find(&p); hit != nil && hit.response.status != 0 {
+		if hit := c.view.Load().find(p); hit != nil && hit.response.status != 0 {
 			if !hit.allowed(who.rights) {
-				return respForbidden.about(p.id, nil)
+				return respForbidden.about(p.id, nil), true
 			}
-			return hit.response.about(p.id, hit.version)
+			return hit.response.about(p.id, hit.version), true
 		}
 	}
-	return c.read(ctx, &p, who.rights)
+	return c.read(ctx, p, who.rights), false
 }
 
 func (c *core) read(ctx context.Context, p *params, rights *Rights) response {

@@ -69,12 +69,13 @@ type Timeouts struct {
 	Idle       time.Duration // between two requests of a connection: 2m
 }
 
+var defaultTimeouts = Timeouts{ReadHeader: 5 * time.Second, Read: 30 * time.Second, Write: 30 * time.Second, Idle: 2 * time.Minute}
+
 func (t Timeouts) withDefaults() Timeouts {
+	d := &defaultTimeouts
 	return Timeouts{
-		ReadHeader: cmp.Or(t.ReadHeader, 5*time.Second),
-		Read:       cmp.Or(t.Read, 30*time.Second),
-		Write:      cmp.Or(t.Write, 30*time.Second),
-		Idle:       cmp.Or(t.Idle, 2*time.Minute),
+		ReadHeader: cmp.Or(t.ReadHeader, d.ReadHeader), Read: cmp.Or(t.Read, d.Read),
+		Write: cmp.Or(t.Write, d.Write), Idle: cmp.Or(t.Idle, d.Idle),
 	}
 }
 

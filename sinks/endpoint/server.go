@@ -97,7 +97,7 @@ func (s *Server) Publish(v *View) {
 	if v == nil {
 		v = NewView(nil, nil)
 	}
-	s.core.view.Store(v)
+	s.core.publish(v)
 }
 
 // Serve answers requests until [Server.Shutdown], and then returns nil.
@@ -159,12 +159,27 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		http10:   r.ProtoMinor == 0,
 		header:   httpHeader(r.Header),
 		peer:     peer,
+		extend:   extender(w),
 		inFlight: s.inFlight.Add(1),
 	}
 	defer s.inFlight.Add(-1)
 	began := time.Now()
 	write(w, s.observed(&req, r.RemoteAddr, began, s.core.answer(r.Context(), &req)))
 }
+
+// extender returns what gives a request more time than the server's timeouts.
+func extender(w http.ResponseWriter) func(time.Duration) {
+	return func(d time.Duration) {
+		control, until := http.NewResponseController(w), time.Now().Add(d)
+		// A connection without deadlines has nothing to extend.
+		_ = control.SetReadDeadline(until)
+		_ = control.SetWriteDeadline(until)
+	}
+}
+
+// BadTokens returns how many requests were refused because nobody known had sent
+// them.
+func (s *Server) BadTokens() uint64 { return s.core.badTokens.Load() }
 
 // httpHeader is an http.Header read by canonical names.
 type httpHeader http.Header

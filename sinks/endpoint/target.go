@@ -3,6 +3,7 @@ package endpoint
 import (
 	"regexp"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -16,6 +17,9 @@ const (
 	errMissingParameter badRequest = "missing parameter secretId"
 	errMissingID        badRequest = "missing secret ID"
 	errRefreshNow       badRequest = "invalid refreshNow value"
+	errJSONKey          badRequest = "invalid jsonKey value"
+	errWaitVersion      badRequest = "invalid waitVersion value"
+	errTimeout          badRequest = "invalid timeout value"
 	errRoleFormat       badRequest = "invalid roleArn format, expected arn:<partition>:iam::<account>:role/<name>"
 )
 
@@ -31,7 +35,27 @@ type params struct {
 	role      string
 	hasRole   bool
 	refresh   bool
+	// key is the field of a JSON secret that is asked for, or empty.
+	key string
+	// waitVersion is the version the client has, and wait how long it waits for
+	// another, if it says; without waitVersion it does not wait.
+	waitVersion string
+	wait        time.Duration
+	hasWait     bool
+	// refused is the version that a refresh is to get rid of.
+	refused string
+	// route is whose parameters are read.
+	route route
 }
+
+// route says which parameters there are.
+type route int
+
+const (
+	routeGet     route = iota // in query style and path style
+	routeRefresh              // POST /secretsd/refresh
+	routeList                 // GET /secretsd/secrets
+)
 
 // splitTarget returns path and query of a request-target, both as they stand
 // on the wire: routing and path-style ids go by the undecoded path. Of the
@@ -109,6 +133,10 @@ func (p *params) set(name, value string, idAllowed bool) error {
 	switch {
 	case name == "secretId" && idAllowed:
 		p.id = value
+	case name == "refused" && p.route == routeRefresh:
+		p.refused = value
+	case p.route != routeGet:
+		return badRequest("unknown parameter: " + name)
 	case name == "versionId":
 		p.versionID = value
 	case name == "versionStage":
@@ -117,6 +145,27 @@ func (p *params) set(name, value string, idAllowed bool) error {
 		p.role, p.hasRole = value, true
 	case name == "refreshNow":
 		return p.setRefresh(value)
+	default:
+		return p.setExtension(name, value)
+	}
+	return nil
+}
+
+// setExtension sets the parameters that the peer does not have.
+func (p *params) setExtension(name, value string) error {
+	switch name {
+	case "jsonKey":
+		if p.key = value; value == "" {
+			return errJSONKey
+		}
+	case "waitVersion":
+		if p.waitVersion = value; value == "" {
+			return errWaitVersion
+		}
+	case "timeout":
+		if p.wait, p.hasWait = parseWait(value); !p.hasWait {
+			return errTimeout
+		}
 	default:
 		return badRequest("unknown parameter: " + name)
 	}

@@ -39,6 +39,8 @@ type Entry struct {
 type View struct {
 	byID   map[string][]*served
 	byName map[string]*served
+	// entries are all of them, in their order.
+	entries []*served
 	// bodies is kept for the next view, which encodes only versions that are
 	// not in it.
 	bodies map[*secret.Version][]byte
@@ -69,6 +71,7 @@ func NewView(prev *View, entries []Entry) *View {
 	for i := range entries {
 		e := &entries[i]
 		s := v.serve(prev, e)
+		v.entries = append(v.entries, s)
 		for _, id := range e.IDs {
 			v.byID[id] = append(v.byID[id], s)
 		}
@@ -83,7 +86,7 @@ func (v *View) serve(prev *View, e *Entry) *served {
 	s := &served{version: e.Version, stage: e.Stage, name: e.Name, ids: e.IDs}
 	switch {
 	case e.Version != nil:
-		s.response = response{status: http.StatusOK, body: v.body(prev, e.Version), json: true, stale: e.Stale, confirmed: e.Confirmed,
+		s.response = response{status: http.StatusOK, body: v.body(prev, e.Version), json: true, version: e.Version, stale: e.Stale, confirmed: e.Confirmed,
 			subject: subject{secret: cmp.Or(e.Name, e.Version.ARN), version: e.Version.VersionID}}
 	case e.Err != nil:
 		s.response = errorResponse(e.Err)
