@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"secretsd/agent/audit"
 	"secretsd/agent/config"
 	"secretsd/sinks/endpoint"
 )
@@ -34,6 +35,8 @@ type listeners struct {
 	// tokens are those in use and from what they were opened.
 	tokens     *endpoint.Tokens
 	tokensFrom endpoint.TokenOptions
+	// nextAudit is the audit log that a commit puts in place.
+	nextAudit *audit.Log
 	// onCommit are the steps of a reload that cannot fail.
 	onCommit []func()
 	// follow loads the local secrets again when their file changes.
@@ -56,6 +59,7 @@ func (l *listeners) prepare(ctx context.Context, a *Agent, b *build) error {
 		l.prepareEndpoint(ctx, a, b.cfg.Endpoint),
 		l.prepareTelemetry(ctx, a, b.cfg.Telemetry),
 		l.prepareLocal(ctx, b),
+		l.prepareAudit(a, b.cfg.Audit),
 	)
 	if err == nil {
 		return nil
@@ -65,7 +69,8 @@ func (l *listeners) prepare(ctx context.Context, a *Agent, b *build) error {
 			_ = n.shutdown(ctx)
 		}
 	}
-	l.next, l.onCommit = nil, nil
+	closeAudit(l.nextAudit)
+	l.next, l.onCommit, l.nextAudit = nil, nil, nil
 	return err
 }
 
@@ -182,7 +187,7 @@ func (l *listeners) commit() {
 	for _, step := range l.onCommit {
 		step()
 	}
-	l.next, l.onCommit = nil, nil
+	l.next, l.onCommit, l.nextAudit = nil, nil, nil
 }
 
 func shutdownSoon(l *listener) {

@@ -79,7 +79,7 @@ func runDev(ctx context.Context, e env, f devFlags) error {
 		return err
 	}
 	log, level := newLogger(e.stderr, &cfg.Log)
-	s := service{log: log, level: level, reload: e.reload, read: read}
+	s := service{log: log, level: level, reload: e.reload, read: read, stdout: e.stdout}
 	var addrs agent.Addrs
 	s.started = func(a *agent.Agent) {
 		addrs = a.Addrs()
