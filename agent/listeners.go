@@ -129,7 +129,7 @@ func (l *listeners) prepareTelemetry(ctx context.Context, a *Agent, t *config.Te
 	if t == nil {
 		return nil
 	}
-	return l.prepareHTTP(ctx, telemetryListener, t.Listen, a.telemetry())
+	return l.prepareHTTP(ctx, telemetryListener, t.Listen, a.telemetry(t.Listen))
 }
 
 func (l *listeners) prepareLocal(ctx context.Context, b *build) error {
