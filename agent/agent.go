@@ -68,6 +68,7 @@ type Agent struct {
 	health            health
 	served            generations
 	seen              *seen
+	audit             auditor
 	control           struct {
 		server *http.Server
 		net.Listener
@@ -147,6 +148,7 @@ func (a *Agent) start(b *build) {
 	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled})
 	a.apply = newApplier(a.log, a.clock)
 	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.serve
+	a.apply.published = a.recordPublished
 	a.apply.configure(b.plan)
 	a.sweep(b)
 	a.listeners.commit()
@@ -157,6 +159,7 @@ func (a *Agent) start(b *build) {
 func (a *Agent) Close() {
 	_ = a.control.Close()
 	a.listeners.shutdown(context.Background())
+	closeAudit(a.audit.log.Swap(nil))
 	a.build.close()
 	a.state.close()
 }
@@ -180,6 +183,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		_ = a.control.Close()
 		_ = a.control.server.Shutdown(drain) // a request that outlasts drain is cut off
 		a.listeners.shutdown(drain)
+		closeAudit(a.audit.log.Swap(nil))
 		a.build.close()
 		return nil
 	})

@@ -28,6 +28,8 @@ type applier struct {
 	owe func(debts []notify.Debt)
 	// serve hands the generation to the endpoint.
 	serve func(snap *store.Snapshot)
+	// published is told what a file now holds.
+	published func(path string, versions []notify.SecretVersion)
 
 	outputs  []*output
 	optional map[string]bool
@@ -44,6 +46,8 @@ func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
 		tell:  func(string, notify.Change) {},
 		owe:   func([]notify.Debt) {},
 		serve: func(*store.Snapshot) {},
+
+		published: func(string, []notify.SecretVersion) {},
 	}
 }
 
@@ -236,6 +240,9 @@ func (a *applier) publish(c candidate) bool {
 		return false
 	}
 	o.written = true
+	if change == files.Content {
+		a.published(o.path, c.versions.named())
+	}
 	switch {
 	case c.reason == notify.ReasonHeal:
 		a.repaired(o, change)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -24,6 +25,9 @@ type Options struct {
 	Version string
 	// Local, when set, is read in place of the configured source.
 	Local *local.Service
+	// Stdout is where an audit log with the path "-" is written; nil discards
+	// it.
+	Stdout io.Writer
 	// Ready is called once, when everything is in place. It must not block.
 	Ready func(Counts)
 

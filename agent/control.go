@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"secretsd/agent/audit"
 	"secretsd/agent/secret"
 	"secretsd/sinks/endpoint"
 )
@@ -170,6 +171,7 @@ func (a *Agent) giveSecret(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	ans, err := a.Read(ctx, endpoint.Query{ID: query.Get("id")})
 	if err != nil {
+		_ = a.auditControl(r, nil, secret.KindOf(err).String()) // nothing is given
 		hint := hintOf(err)
 		if hint == "" {
 			hint = "secretsd status shows the secrets of this agent, and what is wrong with them"
@@ -182,10 +184,26 @@ func (a *Agent) giveSecret(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusUnprocessableEntity, &ControlError{Message: err.Error(), Remedy: hintOf(err)})
 		return
 	}
+	if err := a.auditControl(r, ans.Version, "ok"); err != nil {
+		writeJSON(w, http.StatusInternalServerError, &ControlError{Message: "the audit log is required and cannot be written, so nothing is given"})
+		return
+	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Secretsd-Version-Id", ans.Version.VersionID)
 	_, _ = w.Write(value) // a client that has gone is nobody's error
+}
+
+func (a *Agent) auditControl(r *http.Request, v *secret.Version, outcome string) error {
+	query := r.URL.Query()
+	e := audit.Entry{Event: "get", Via: "control", Secret: cut(query.Get("id")), Key: cut(query.Get("key")), Outcome: outcome}
+	if v != nil {
+		e.ARN, e.VersionID = v.ARN, v.VersionID
+	}
+	if p, ok := r.Context().Value(peerKey{}).(peer); ok {
+		e.Peer = auditedPeer(p.uid, p.gid, p.pid)
+	}
+	return a.audit.record(e)
 }
 
 // valueOf returns the whole value, or the field that query names by key: a

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"secretsd/agent/audit"
 	"secretsd/agent/config"
 	"secretsd/sinks/endpoint"
 )
@@ -35,6 +36,8 @@ type listeners struct {
 	next    map[string]*listener
 	// tokens are those in use.
 	tokens tokenSet
+	// nextAudit is the audit log that a commit puts in place.
+	nextAudit *audit.Log
 	// onCommit are the steps of a reload that cannot fail.
 	onCommit []func()
 	// follow loads the local secrets again when their file changes.
@@ -58,6 +61,7 @@ func (l *listeners) prepare(ctx context.Context, a *Agent, b *build) error {
 		l.prepareEndpoint(ctx, a, b.cfg),
 		l.prepareTelemetry(ctx, a, b.cfg.Telemetry),
 		l.prepareLocal(ctx, b),
+		l.prepareAudit(a, b.cfg.Audit),
 	)
 	if err == nil {
 		return nil
@@ -67,7 +71,8 @@ func (l *listeners) prepare(ctx context.Context, a *Agent, b *build) error {
 			_ = n.shutdown(ctx)
 		}
 	}
-	l.next, l.onCommit = nil, nil
+	closeAudit(l.nextAudit)
+	l.next, l.onCommit, l.nextAudit = nil, nil, nil
 	return err
 }
 
@@ -126,7 +131,7 @@ func (l *listeners) prepareTelemetry(ctx context.Context, a *Agent, t *config.Te
 	if t == nil {
 		return nil
 	}
-	return l.prepareHTTP(ctx, telemetryListener, t.Listen, a.telemetry())
+	return l.prepareHTTP(ctx, telemetryListener, t.Listen, a.telemetry(t.Listen))
 }
 
 func (l *listeners) prepareLocal(ctx context.Context, b *build) error {
@@ -188,7 +193,7 @@ func (l *listeners) commit() {
 	for _, step := range l.onCommit {
 		step()
 	}
-	l.next, l.onCommit = nil, nil
+	l.next, l.onCommit, l.nextAudit = nil, nil, nil
 }
 
 func shutdownSoon(l *listener) {

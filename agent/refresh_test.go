@@ -190,7 +190,7 @@ func TestAStepBackNeedsASecondRead(t *testing.T) {
 func TestAHangingRegionDelaysOnlyItsOwn(t *testing.T) {
 	src := newFakeSource()
 	here, there := every("here", time.Minute), every("there", time.Minute)
-	there.ref.Region = "eu-west-1"
+	there.ref.Region, there.region = "eu-west-1", "eu-west-1"
 	src.set(here.ref, "v1", "x")
 	src.hook(func(ctx context.Context, refs []secret.Ref) {
 		if refs[0] == there.ref {

@@ -269,7 +269,7 @@ func (a *Agent) measure() metrics.State {
 		Version: st.Version, GoVersion: runtime.Version(), StartedAt: st.StartedAt, Ready: st.Ready,
 		Calls: stats.Calls, Fallbacks: stats.Fallbacks, SDKWarnings: stats.SDKWarnings,
 		TemplateExecutions: p.counted.executions, Publishes: p.counted.publishes, Repairs: p.counted.repairs,
-		LoadedAt: st.LoadedAt,
+		LoadedAt: st.LoadedAt, AuditLost: a.audit.lost.Load(),
 	}
 	if st.Endpoint != "" {
 		m.Requests = a.seen.requests
@@ -288,10 +288,4 @@ func (a *Agent) measure() metrics.State {
 		m.Targets = append(m.Targets, metrics.Target{Name: t.Name, Owed: !t.OwedSince.IsZero(), OwedSince: t.OwedSince, Outcomes: a.seen.outcomes(t.Name)})
 	}
 	return m
-}
-
-// observe counts one request to the endpoint.
-func (a *Agent) observe(e *endpoint.Exchange) error {
-	a.seen.requests.Observe(string(e.Outcome), e.Took)
-	return nil
 }

@@ -6,10 +6,14 @@ import (
 	"secretsd/agent/metrics"
 )
 
-// telemetry returns what the telemetry listener serves.
-func (a *Agent) telemetry() http.Handler {
+// telemetry returns what the telemetry listener on addr serves: off loopback no
+// status page.
+func (a *Agent) telemetry(addr string) http.Handler {
 	mux := http.NewServeMux()
 	a.health.serve(mux)
 	mux.Handle("GET /metrics", metrics.Handler(a.measure))
+	if onLoopback(addr) {
+		mux.Handle("GET /{$}", a.page())
+	}
 	return mux
 }

@@ -27,8 +27,11 @@ type Config struct {
 	Targets []Target `yaml:"targets"`
 	// Endpoint serves the secrets on localhost. Absent: nothing listens.
 	Endpoint *Endpoint `yaml:"endpoint"`
-	// Telemetry serves /healthz and /readyz. Absent: nothing listens.
+	// Telemetry serves /metrics, /healthz and /readyz. Absent: nothing listens.
 	Telemetry *Telemetry `yaml:"telemetry"`
+	// Audit writes down who got which version of which secret. Absent: nothing
+	// is written down.
+	Audit *Audit `yaml:"audit"`
 	// Log says what is logged to standard error.
 	Log Log `yaml:"log"`
 	// TemplateDir is where relative template paths start. Default: the
@@ -271,10 +274,21 @@ type TokenFile struct {
 	Group string `yaml:"group"`
 }
 
-// Telemetry is the listener for /healthz and /readyz.
+// Telemetry is the listener for /metrics, /healthz and /readyz, and on loopback
+// for the status page.
 type Telemetry struct {
 	// Listen is host:port; any address. Default: 127.0.0.1:9273.
 	Listen string `yaml:"listen"`
+}
+
+// Audit is the audit log, JSON lines. It holds ids and versions, never a value.
+type Audit struct {
+	// Path is an absolute path, or - for standard output. The file is made with
+	// mode 0600 if it is missing, and opened again at SIGHUP.
+	Path string `yaml:"path"`
+	// Required keeps an answer back whose line cannot be written. Without it
+	// such lines are counted as lost. Default: false.
+	Required bool `yaml:"required"`
 }
 
 // Log is what the agent logs to standard error.

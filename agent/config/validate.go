@@ -235,6 +235,9 @@ func (v *validator) rest() {
 	if t := v.c.Telemetry; t != nil {
 		v.hostPort(&t.Listen, []any{&v.c.Telemetry}, "telemetry.listen")
 	}
+	if a := v.c.Audit; a != nil && a.Path != "-" {
+		v.absolute(&a.Path, []any{&v.c.Audit}, "audit.path")
+	}
 	v.absolute(&v.c.StateDir, nil, "state_dir")
 	l := &v.c.Log
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, l.Level) {

@@ -68,6 +68,6 @@ func (r *Requests) expose(e *exposition) {
 		}
 		e.part("_bucket", float64(total), "le", bound)
 	}
-	e.part("_sum", time.Duration(r.sum.Load()).Seconds()) //nolint:gosec // 292 years of answering fit
+	e.part("_sum", time.Duration(r.sum.Load()).Seconds())
 	e.part("_count", float64(total))
 }

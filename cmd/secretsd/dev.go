@@ -83,7 +83,7 @@ func runDev(ctx context.Context, e env, f devFlags) error {
 		return err
 	}
 	log, level := newLogger(e.stderr, &cfg.Log)
-	s := service{log: log, level: level, reload: e.reload, read: read}
+	s := service{log: log, level: level, reload: e.reload, read: read, stdout: e.stdout}
 	// Only the sample's own secrets are known to exist, and worth waiting for.
 	waits := filepath.Dir(f.config) == dir && f.secrets == ""
 	var tries []try

@@ -40,7 +40,7 @@ What AWS or the credential chain answers never ends run: it tries again.`,
 				return err
 			}
 			log, level := newLogger(e.stderr, &cfg.Log)
-			s := service{log: log, level: level, reload: e.reload, read: read}
+			s := service{log: log, level: level, reload: e.reload, read: read, stdout: e.stdout}
 			return s.run(cmd.Context(), cfg, func(agent.Counts) {})
 		},
 	}
@@ -54,6 +54,7 @@ type service struct {
 	log    *slog.Logger
 	level  *slog.LevelVar
 	reload <-chan os.Signal
+	stdout io.Writer
 	// read reads the configuration again.
 	read func() (*config.Config, error)
 	// started is called with the agent before it runs. It may be nil.
@@ -64,7 +65,7 @@ type service struct {
 
 func (s *service) run(ctx context.Context, cfg *config.Config, ready func(agent.Counts)) error {
 	warnSwap(s.log)
-	a, err := agent.New(ctx, cfg, agent.Options{Logger: s.log, Version: buildVersion(), Ready: func(c agent.Counts) {
+	a, err := agent.New(ctx, cfg, agent.Options{Logger: s.log, Version: buildVersion(), Stdout: s.stdout, Ready: func(c agent.Counts) {
 		s.ready.Store(true)
 		notifyManager(s.log, managerReady, status(c))
 		ready(c)

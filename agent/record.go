@@ -1,0 +1,102 @@
+package agent
+
+import (
+	"context"
+	"io"
+	"os"
+	"strconv"
+	"sync/atomic"
+
+	"secretsd/agent/audit"
+	"secretsd/agent/config"
+	"secretsd/agent/notify"
+	"secretsd/sinks/endpoint"
+)
+
+// maxAuditedID bounds what a client can write into the audit log: as long as a
+// secret id may be (GetSecretValue, API reference).
+const maxAuditedID = 2048
+
+// auditor is the audit log in use, if there is one. A reload opens it again.
+type auditor struct {
+	log  atomic.Pointer[audit.Log]
+	lost atomic.Uint64
+}
+
+// prepareAudit opens the audit log anew, for it may have been rotated. At the
+// commit it takes the place of the old one.
+func (l *listeners) prepareAudit(a *Agent, c *config.Audit) error {
+	l.nextAudit = nil
+	if c != nil {
+		stdout := a.opts.Stdout
+		if stdout == nil {
+			stdout = io.Discard
+		}
+		next, err := audit.Open(audit.Options{Path: c.Path, Required: c.Required, Stdout: stdout, Lost: &a.audit.lost, Logger: a.log})
+		if err != nil {
+			return err
+		}
+		l.nextAudit = next
+	}
+	next := l.nextAudit
+	l.onCommit = append(l.onCommit, func() { go closeAudit(a.audit.log.Swap(next)) })
+	return nil
+}
+
+// closeAudit lets a log write what it holds, for as long as a shutdown takes.
+func closeAudit(l *audit.Log) {
+	if l == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownGrace)
+	defer cancel()
+	_ = l.Close(ctx) // what it could not write is counted and was said
+}
+
+// record writes an audit line, if that is asked for. The error is one that has
+// to be obeyed: it is nil unless the configuration requires the line.
+func (r *auditor) record(e audit.Entry) error {
+	l := r.log.Load()
+	if l == nil {
+		return nil
+	}
+	if err := l.Record(e); err != nil && l.Required() {
+		return err
+	}
+	return nil
+}
+
+// observe counts one request to the endpoint and writes it down.
+func (a *Agent) observe(e *endpoint.Exchange) error {
+	a.seen.requests.Observe(string(e.Outcome), e.Took)
+	if e.Outcome == endpoint.OutcomePing || a.audit.log.Load() == nil {
+		return nil
+	}
+	entry := audit.Entry{
+		Event: "get", Via: "endpoint", Client: e.Client, Remote: e.Remote, Secret: cut(e.Secret),
+		ARN: e.ARN, VersionID: e.VersionID, Outcome: string(e.Outcome),
+	}
+	if e.PID > 0 {
+		entry.Peer = auditedPeer(e.UID, e.GID, e.PID)
+	}
+	return a.audit.record(entry)
+}
+
+// auditedPeer names the program too, as far as it can still be found out: the
+// kernel's word on the peer is of the moment it connected.
+func auditedPeer(uid, gid, pid int) *audit.Peer {
+	p := &audit.Peer{UID: uid, GID: gid, PID: pid}
+	if exe, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe"); err == nil {
+		p.Exe = exe
+	}
+	return p
+}
+
+// recordPublished writes down that a file now holds these versions.
+func (a *Agent) recordPublished(path string, versions []notify.SecretVersion) {
+	for _, v := range versions {
+		_ = a.audit.record(audit.Entry{Event: "publish", Via: "file", Path: path, Secret: v.Name, VersionID: v.VersionID, Outcome: "ok"})
+	}
+}
+
+func cut(id string) string { return id[:min(len(id), maxAuditedID)] }
