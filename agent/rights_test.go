@@ -234,3 +234,22 @@ func TestARunningAgentLooksAtTokens(t *testing.T) {
 		must(t, <-done)
 	})
 }
+
+// TestNoTwoClientsHaveOneToken has the second one in the environment, which the
+// check of the files cannot see.
+func TestNoTwoClientsHaveOneToken(t *testing.T) {
+	conf := `
+secrets: [{name: db, id: prod/db}]
+endpoint: {listen: 127.0.0.1:0, token_env: [SECRETSD_TEST_TOKEN], clients: [{name: a, token_file: DIR/a, secrets: [db]}]}
+`
+	t.Setenv("SECRETSD_TEST_TOKEN", "aaaaaaaaaaaaaaaa")
+	r := &running{t: t, dir: memoryDir(t), svc: local.New(local.Options{})}
+	must(t, os.WriteFile(filepath.Join(r.dir, "a"), []byte("aaaaaaaaaaaaaaaa"), 0o400))
+	a, err := New(context.Background(), r.config(conf), Options{Local: r.svc})
+	if err == nil {
+		a.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "client a has the same token as default") {
+		t.Errorf("got %v", err)
+	}
+}
