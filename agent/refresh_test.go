@@ -192,9 +192,9 @@ func TestAHangingRegionDelaysOnlyItsOwn(t *testing.T) {
 	here, there := every("here", time.Minute), every("there", time.Minute)
 	there.ref.Region, there.region = "eu-west-1", "eu-west-1"
 	src.set(here.ref, "v1", "x")
-	src.hook(func(ctx context.Context, refs []secret.Ref) {
+	src.hook(func(_ context.Context, refs []secret.Ref) {
 		if refs[0] == there.ref {
-			<-ctx.Done()
+			time.Sleep(15 * time.Second) // the source's own limit
 		}
 	})
 	refreshing(t, src, []*schedule{here, there}, func(_ *refresher, st *store.Store) {
@@ -206,7 +206,7 @@ func TestAHangingRegionDelaysOnlyItsOwn(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if e, _ := st.Snapshot().Get("there"); e.Err == nil {
-			t.Error("a read that hangs has no end")
+			t.Error("a read that ended without an answer left no error")
 		}
 	})
 }
