@@ -36,7 +36,7 @@ func TestRightsAreDecidedBeforeAWSIsAsked(t *testing.T) {
 		for _, id := range []string{"db", "prod/db", ans.Version.ARN, "unknown"} {
 			for _, q := range []endpoint.Query{{}, {Refresh: true}, {Stage: "AWSPREVIOUS"}, {VersionID: ans.Version.VersionID}, {Stage: "OTHER", Refresh: true}} {
 				q.ID, q.Rights = id, mayRead("api", "prod/a*")
-				if _, err := r.agent.Read(context.Background(), q); err != endpoint.ErrForbidden { //nolint:errorlint // the very one, for one and the same text
+				if _, err := r.agent.Read(context.Background(), q); err != endpoint.ErrForbidden {
 					t.Errorf("%+v: %v", q, err)
 				}
 			}

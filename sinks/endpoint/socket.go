@@ -83,7 +83,7 @@ func (s Socket) listen(ctx context.Context) (_ net.Listener, err error) {
 		return nil, err
 	}
 	// Others have to pass through it; the socket's own mode says who connects.
-	if err := os.Mkdir(filepath.Dir(s.Path), 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // see above
+	if err := os.Mkdir(filepath.Dir(s.Path), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, withHint("let the agent make the directory, or make it yourself", "listen on socket %s: %w", s.Path, err)
 	}
 	dir, err := os.MkdirTemp(filepath.Dir(s.Path), ".s") // mode 0700
@@ -96,7 +96,7 @@ func (s Socket) listen(ctx context.Context) (_ net.Listener, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on socket %s: %w", s.Path, err)
 	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false) // it knows the wrong path
+	l.(*net.UnixListener).SetUnlinkOnClose(false) //nolint:errcheck // a unix listener, and it knows the wrong path
 	bound, err := s.place(temp)
 	if err != nil {
 		return nil, errors.Join(err, l.Close())

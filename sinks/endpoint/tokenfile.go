@@ -247,7 +247,7 @@ func (f tokenFile) makeDir() error {
 	name := filepath.Base(dir)
 	if err := above.Mkdir(name, mode); err != nil {
 		if errors.Is(err, fs.ErrExist) {
-			return nil // another agent was faster; what it is is checked before it is used
+			return nil // another agent was faster; it is checked before it is used
 		}
 		return err
 	}

@@ -131,7 +131,7 @@ func (s *served) allowed(r *Rights) bool {
 		return true
 	}
 	if known, ok := s.decided.Load(r); ok {
-		return known.(bool)
+		return known.(bool) //nolint:errcheck // nothing else is stored
 	}
 	ok := r.Configured(s.name, s.ids...)
 	s.decided.Store(r, ok)
