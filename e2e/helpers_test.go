@@ -118,8 +118,14 @@ func start(t *testing.T, env []string, name string, args ...string) *process {
 		close(p.done)
 	}()
 	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
-		<-p.done
+		// Asked first: a dev that is killed leaves its directory behind.
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-p.done:
+		case <-time.After(5 * time.Second):
+			_ = p.cmd.Process.Kill()
+			<-p.done
+		}
 		if t.Failed() {
 			t.Logf("%s %s printed:\n%s", filepath.Base(name), strings.Join(args, " "), p.out.String())
 		}
