@@ -92,6 +92,8 @@ type request struct {
 	header header
 	// peer is who is at the other end of a unix socket; nil for TCP.
 	peer *Peer
+	// post is there where the method is POST and nil else.
+	post *post
 	// extend gives the request that much time from now on, whatever the server's
 	// timeouts; nil where the server cannot.
 	extend func(time.Duration)
@@ -118,6 +120,12 @@ type response struct {
 	version *secret.Version
 	// subject is what the answer was about, for whoever records it.
 	subject subject
+	// as is the outcome where it is not the one that status and body say.
+	as Outcome
+	// requestID is set in answers to the SDKs' protocol, and operation where its
+	// caller is known. parts are the secrets of a batch.
+	requestID, operation string
+	parts                []Part
 }
 
 // subject is what an answer was about. Each field is empty where it is not
@@ -164,6 +172,8 @@ type core struct {
 	reader   Reader
 	// polls are the requests that wait for a change.
 	polls atomic.Int64
+	// bodies are the requests whose bodies are still to come.
+	bodies atomic.Int64
 	// badTokens counts the requests that nobody known has sent.
 	badTokens atomic.Uint64
 
@@ -180,13 +190,16 @@ type core struct {
 func (c *core) answer(ctx context.Context, r *request) response {
 	s := c.settings.Load()
 	path, query := splitTarget(r.target)
+	if isSDK(r, path, query) {
+		return c.sdk(ctx, s, r)
+	}
 	ping := path == pathPing
 	limit := s.maxInFlight
 	if ping {
 		limit += pingSlack
 	}
 	switch {
-	case r.inFlight-c.polls.Load() > limit:
+	case r.inFlight-c.waiting() > limit:
 		return respOverLimit
 	case !ping && !s.atDoor(r):
 		return respForwarded
@@ -194,8 +207,7 @@ func (c *core) answer(ctx context.Context, r *request) response {
 	var who *client
 	if !ping {
 		if who = s.identify(r); who == nil {
-			c.badTokens.Add(1)
-			return respBadToken
+			return c.refused(respBadToken)
 		}
 	}
 	resp := c.allowed(ctx, s, who, r, path, query)
@@ -204,6 +216,17 @@ func (c *core) answer(ctx context.Context, r *request) response {
 	}
 	return resp
 }
+
+// refused returns the answer to a request that nobody known has sent. All of
+// them go this way, whatever they came with.
+func (c *core) refused(resp response) response {
+	c.badTokens.Add(1)
+	return resp
+}
+
+// waiting is how many of the requests in flight do nothing but wait, for a change
+// or for the rest of themselves. Each kind has a limit of its own.
+func (c *core) waiting() int64 { return c.polls.Load() + c.bodies.Load() }
 
 // allowed answers a request whose client may ask; who is nil for /ping.
 func (c *core) allowed(ctx context.Context, s *settings, who *client, r *request, path, query string) response {

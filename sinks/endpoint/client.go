@@ -41,7 +41,8 @@ type client struct {
 // clients.
 func (s *settings) setClients(tokens *Tokens, clients []Client) error {
 	if tokens != nil {
-		s.clients = append(s.clients, &client{name: DefaultClient, tokens: tokens})
+		s.top = &client{name: DefaultClient, tokens: tokens}
+		s.clients = append(s.clients, s.top)
 	}
 	var errs []error
 	names := map[string]bool{}

@@ -40,10 +40,7 @@ func forCredentials(op string) bool {
 }
 
 func serviceError(e *secret.Error) response {
-	status := e.Status
-	if status < 400 || status > 599 {
-		status = http.StatusBadRequest
-	}
+	status := clientStatus(e.Status)
 	switch {
 	case e.Code == internalFailure:
 		if e.Status == 0 {
@@ -55,6 +52,15 @@ func serviceError(e *secret.Error) response {
 	default:
 		return jsonError(status, e.Code, e.Message)
 	}
+}
+
+// clientStatus returns the status of an answer with the service's error: its own,
+// or 400 where it has none.
+func clientStatus(status int) int {
+	if status < 400 || status > 599 {
+		return http.StatusBadRequest
+	}
+	return status
 }
 
 func jsonError(status int, code, message string) response {

@@ -41,6 +41,10 @@ type Exchange struct {
 	Secret string
 	// ARN and VersionID are those of the version answered, or empty.
 	ARN, VersionID string
+	// Operation is the one that a known client named in the SDKs' protocol.
+	Operation string
+	// Parts are the secrets of a BatchGetSecretValue, which has no Secret.
+	Parts []Part
 	// Client is the client's name, empty where clients have none.
 	Client string
 	// Remote is the address of the client's side, empty on a unix socket.
@@ -52,13 +56,20 @@ type Exchange struct {
 	Took time.Duration
 }
 
+// Part is one secret of a batch, with the fields of [Exchange].
+type Part struct {
+	Secret, ARN, VersionID string
+	Outcome                Outcome
+}
+
 // observed tells the observer, if there is one, and returns what the client
 // gets: r, or a failure if the observer forbids it.
 func (s *Server) observed(req *request, remote string, began time.Time, r response) response {
 	if s.observe == nil {
 		return r
 	}
-	e := Exchange{Method: req.method, Outcome: r.outcome(), Secret: r.id, Remote: remote, Took: time.Since(began)}
+	e := Exchange{Method: req.method, Outcome: r.outcome(), Secret: r.id, Remote: remote, Took: time.Since(began),
+		Operation: r.operation, Parts: r.parts}
 	e.Client = r.subject.client
 	if req.peer != nil {
 		e.UID, e.GID, e.PID = req.peer.UID, req.peer.GID, req.peer.PID
@@ -67,6 +78,11 @@ func (s *Server) observed(req *request, remote string, began time.Time, r respon
 		e.ARN, e.VersionID = r.version.ARN, r.version.VersionID
 	}
 	if err := s.observe(&e); err != nil {
+		if r.requestID != "" {
+			failed := sdkError(err)
+			failed.requestID = r.requestID
+			return failed
+		}
 		return jsonError(http.StatusInternalServerError, internalFailure, "")
 	}
 	return r
@@ -79,6 +95,9 @@ func (r response) about(id string, v *secret.Version) response {
 }
 
 func (r *response) outcome() Outcome {
+	if r.as != "" {
+		return r.as
+	}
 	switch r.status {
 	case http.StatusOK:
 		switch {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"log/slog"
 	"net"
@@ -75,13 +76,17 @@ func bindError(listen string, err error) error {
 // asked for.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Configure replaces headers, prefix, hosts, limit, clients and tokens in one
+// Configure replaces headers, prefix, hosts, limits, clients and tokens in one
 // step; the requests under way keep the old ones. Listen, Timeouts, Logger and
 // Observe belong to the socket and are not looked at. With an error nothing is
 // replaced.
 func (s *Server) Configure(o Options, tokens *Tokens) error {
 	if tokens == nil && len(o.Clients) == 0 {
 		return errors.New("serve the endpoint: no tokens and no clients")
+	}
+	if o.AnySignature && tokens == nil {
+		return withHint("give endpoint.token_file, or take unsafe_any_signature away",
+			"accept any signature: there is no token at the top level, so that nobody's rights would apply")
 	}
 	next, err := o.settings(tokens)
 	if err != nil {
@@ -163,8 +168,19 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		inFlight: s.inFlight.Add(1),
 	}
 	defer s.inFlight.Add(-1)
+	if r.Method == http.MethodPost {
+		req.post = newPost(w, r)
+	}
 	began := time.Now()
 	write(w, s.observed(&req, r.RemoteAddr, began, s.core.answer(r.Context(), &req)))
+}
+
+// newPost returns what reads the rest of a request.
+func newPost(w http.ResponseWriter, r *http.Request) *post {
+	return &post{
+		values: func(name string) []string { return r.Header[name] },
+		body:   func(limit int64) ([]byte, error) { return io.ReadAll(http.MaxBytesReader(w, r.Body, limit)) },
+	}
 }
 
 // extender returns what gives a request more time than the server's timeouts.
@@ -194,6 +210,7 @@ func (h httpHeader) first(name string) (string, bool) {
 // Header values that never vary; net/http only reads them.
 var (
 	typeJSON = []string{"application/json"}
+	typeSDK  = []string{sdkContentType}
 	noStore  = []string{"no-store"}
 	isStale  = []string{"true"}
 )
@@ -205,6 +222,10 @@ func write(w http.ResponseWriter, r response) {
 	if r.json {
 		h["Content-Type"] = typeJSON
 		h["Cache-Control"] = noStore
+	}
+	if r.requestID != "" {
+		h["Content-Type"] = typeSDK
+		h["X-Amzn-Requestid"] = []string{r.requestID}
 	}
 	if r.stale {
 		h["X-Secretsd-Stale"] = isStale

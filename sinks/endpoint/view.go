@@ -3,6 +3,7 @@ package endpoint
 import (
 	"cmp"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,6 +58,8 @@ type served struct {
 	decided sync.Map
 	// response has status 0 where only the Reader can answer.
 	response response
+	// err is what response was made of where there is no version.
+	err error
 }
 
 // NewView returns a view of entries. It keeps their IDs, not the slice itself. Where two entries
@@ -89,7 +92,7 @@ func (v *View) serve(prev *View, e *Entry) *served {
 		s.response = response{status: http.StatusOK, body: v.body(prev, e.Version), json: true, version: e.Version, stale: e.Stale, confirmed: e.Confirmed,
 			subject: subject{secret: cmp.Or(e.Name, e.Version.ARN), version: e.Version.VersionID}}
 	case e.Err != nil:
-		s.response = errorResponse(e.Err)
+		s.response, s.err = errorResponse(e.Err), e.Err
 	}
 	return s
 }
@@ -122,6 +125,28 @@ func (v *View) find(p *params) *served {
 		return s
 	}
 	return nil
+}
+
+// versionsOf returns the entries that have a version of the secret with that id
+// or name and that a client with these rights may read. Where the id means
+// several secrets, in several Regions, it is the first of them.
+func (v *View) versionsOf(id string, rights *Rights) []*served {
+	named := v.byID[id]
+	if s, ok := v.byName[id]; ok && named == nil {
+		named = []*served{s}
+	}
+	first := slices.IndexFunc(named, func(s *served) bool { return s.version != nil && s.allowed(rights) })
+	if first < 0 {
+		return nil
+	}
+	arn := named[first].version.ARN
+	var list []*served
+	for _, s := range v.byID[arn] {
+		if s.version != nil && s.allowed(rights) {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // allowed reports whether a client with these rights may read the entry. What
