@@ -14,7 +14,7 @@ import (
 func endpointOptions(e *config.Endpoint, log *slog.Logger) endpoint.Options {
 	return endpoint.Options{
 		Listen: e.Listen, TokenHeaders: e.TokenHeaders, PathPrefix: e.PathPrefix,
-		AllowedHosts: e.AllowedHosts, MaxConnections: e.MaxConnections, Logger: log,
+		AllowedHosts: e.AllowedHosts, MaxConnections: e.MaxConnections, AnySignature: e.UnsafeAnySignature, Logger: log,
 	}
 }
 

@@ -89,6 +89,12 @@ func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, cfg *config.C
 	opts, top := endpointOptions(e, a.log), tokens[""].tokens
 	opts.Observe = a.observe
 	opts.Clients = tokens.clients(e)
+	if e.UnsafeAnySignature {
+		l.onCommit = append(l.onCommit, func() {
+			a.log.Warn("unsafe_any_signature is set: every program that reaches the endpoint's address can read all that the top-level token can",
+				"listen", e.Listen)
+		})
+	}
 	if e.Listen != "" {
 		if err := l.prepareServer(ctx, a, endpointListener, e.Listen, opts, top); err != nil {
 			return err

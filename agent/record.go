@@ -73,13 +73,34 @@ func (a *Agent) observe(e *endpoint.Exchange) error {
 		return nil
 	}
 	entry := audit.Entry{
-		Event: "get", Via: "endpoint", Client: e.Client, Remote: e.Remote, Secret: cut(e.Secret),
-		ARN: e.ARN, VersionID: e.VersionID, Outcome: string(e.Outcome),
+		Event: eventOf(e.Operation), Via: "endpoint", Operation: e.Operation, Client: e.Client, Remote: e.Remote,
 	}
 	if e.PID > 0 {
 		entry.Peer = auditedPeer(e.UID, e.GID, e.PID)
 	}
-	return a.audit.record(entry)
+	parts := e.Parts
+	if len(parts) == 0 {
+		parts = []endpoint.Part{{Secret: e.Secret, ARN: e.ARN, VersionID: e.VersionID, Outcome: e.Outcome}}
+	}
+	for _, p := range parts {
+		entry.Secret, entry.ARN, entry.VersionID, entry.Outcome = cut(p.Secret), p.ARN, p.VersionID, string(p.Outcome)
+		if err := a.audit.record(entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eventOf says what a request was, by the operation that an SDK named or "".
+func eventOf(operation string) string {
+	switch operation {
+	case "", "GetSecretValue", "BatchGetSecretValue":
+		return "get"
+	case "DescribeSecret":
+		return "describe"
+	default:
+		return "call"
+	}
 }
 
 // auditedPeer names the program too, as far as it can still be found out: the

@@ -215,6 +215,11 @@ type Endpoint struct {
 	// MaxConnections is how many requests may be in flight, on the address and on
 	// the socket each. Default: 800.
 	MaxConnections int `yaml:"max_connections"`
+	// UnsafeAnySignature takes every SDK on the address, whatever it signs with,
+	// for the holder of the top-level token, which there must be. For programs
+	// whose keys cannot be chosen; every program on this machine can then read
+	// what that token reads. Default: false.
+	UnsafeAnySignature bool `yaml:"unsafe_any_signature"`
 }
 
 // OnDemand is what may be read because a client asks for it. What has been read
@@ -245,7 +250,7 @@ type Socket struct {
 
 // Client is one program, or one group of them, that uses the endpoint.
 type Client struct {
-	// Name is what logs call it.
+	// Name is what logs call it, and the access key id of its AWS SDK.
 	Name string `yaml:"name"`
 	// TokenFile holds its token. It is made if it is missing. A client has this,
 	// or uids or gids, or both; with both a request needs both.

@@ -77,7 +77,7 @@ files:
   - {path: /run/a, template: a.tmpl, mode: "0440", owner: app, group: "33", create_dirs: true, allow_disk: true, delims: ["[[", "]]"], missing_key: zero, notify: [app, app2]}
   - {path: /run/b, contents: ""}
 targets: [{name: app, signal: USR1, process: {pid_file: /run/p}, debounce: 0s}, {name: app2, command: [/bin/true, "{}"], timeout: 3s, on_first: true}]
-endpoint: {listen: "[::1]:0", token_env: [A, B], token_grace: 0s, path_prefix: /other, token_headers: [X-Foo], allowed_hosts: [db.local], max_connections: 3}
+endpoint: {listen: "[::1]:0", token_env: [A, B], token_grace: 0s, path_prefix: /other, token_headers: [X-Foo], allowed_hosts: [db.local], max_connections: 3, unsafe_any_signature: true}
 log: {level: debug, format: json}
 template_dir: tmpl
 heal_interval: 2s
@@ -85,6 +85,9 @@ state_dir: /run/other
 `)
 	if d := got.Targets[0].Debounce; d != 0 {
 		t.Errorf("debounce 0s became %s", d.Std())
+	}
+	if !got.Endpoint.UnsafeAnySignature {
+		t.Error("unsafe_any_signature is not taken over")
 	}
 	if *got.Endpoint.TokenGrace != 0 {
 		t.Error("token_grace 0s is a choice")
@@ -163,6 +166,8 @@ func TestFaults(t *testing.T) {
 		{"prefix", minimal + "endpoint: {token_file: /t, path_prefix: v1}\n", `endpoint.path_prefix: "v1" does not begin with /`},
 		{"header", minimal + "endpoint: {token_file: /t, token_headers: ['a b']}\n", `endpoint.token_headers: "a b" is no header name`},
 		{"no connections", minimal + "endpoint: {token_file: /t, max_connections: 0}\n", `endpoint.max_connections: want at least 1`},
+		{"any signature for nobody", minimal + "endpoint:\n  clients: [{name: a, token_file: /a, secrets: [x]}]\n  unsafe_any_signature: true\n", `agent.yaml:5: endpoint.unsafe_any_signature: there is no token_file, nor token_env, so that nobody's rights would apply`},
+		{"any signature over a socket", minimal + "endpoint: {token_file: /t, socket: {path: /s}, unsafe_any_signature: true}\n", `agent.yaml:3: endpoint.unsafe_any_signature: it is about programs that come over TCP`},
 		{"client without a name", client("token_file: /a, secrets: [x]"), `endpoint.clients[0].name: "" is no name`},
 		{"client with a path for a name", client("name: a/b, token_file: /a, secrets: [x]"), `"a/b" is no name`},
 		{"client called default", client("name: default, token_file: /a, secrets: [x]"), `agent.yaml:3: endpoint.clients[0].name: default is what logs call`},

@@ -33,6 +33,7 @@ func (v *validator) endpoint() {
 	if !strings.HasPrefix(e.PathPrefix, "/") {
 		v.fault(&e.PathPrefix, up, "", "endpoint.path_prefix: %q does not begin with /", e.PathPrefix)
 	}
+	v.anySignature(e, up)
 	if e.MaxConnections < 1 {
 		v.fault(&e.MaxConnections, up, "", "endpoint.max_connections: want at least 1")
 	}
@@ -40,6 +41,21 @@ func (v *validator) endpoint() {
 		if !headerName.MatchString(h) {
 			v.fault(&e.TokenHeaders[i], up, "", "endpoint.token_headers: %q is no header name", h)
 		}
+	}
+}
+
+// anySignature holds that unsafe_any_signature opens something, and that it is
+// known what.
+func (v *validator) anySignature(e *Endpoint, up []any) {
+	const key = "endpoint.unsafe_any_signature"
+	switch {
+	case !e.UnsafeAnySignature:
+	case e.TokenFile.Path == "" && len(e.TokenEnv) == 0:
+		v.fault(&e.UnsafeAnySignature, up, "give endpoint.token_file, whose rights such a program gets, or take the key away",
+			"%s: there is no token_file, nor token_env, so that nobody's rights would apply", key)
+	case e.Listen == "":
+		v.fault(&e.UnsafeAnySignature, up, "give endpoint.listen, or take the key away",
+			"%s: it is about programs that come over TCP, and there is no address", key)
 	}
 }
 
