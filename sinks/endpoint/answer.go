@@ -126,6 +126,8 @@ type response struct {
 	// caller is known. parts are the secrets of a batch.
 	requestID, operation string
 	parts                []Part
+	// closing ends the connection.
+	closing bool
 }
 
 // subject is what an answer was about. Each field is empty where it is not

@@ -31,6 +31,8 @@ type post struct {
 	// body reads the body, and fails where it is longer than limit or does not
 	// come before the server's read timeout.
 	body func(limit int64) ([]byte, error)
+	// read is set once the whole body has been read.
+	read bool
 }
 
 // isSDK reports whether a request is one of the SDKs' protocol: exactly POST,
@@ -49,6 +51,8 @@ func isSDK(r *request, path, query string) bool {
 func (c *core) sdk(ctx context.Context, s *settings, r *request) response {
 	resp := c.sdkAnswer(ctx, s, r)
 	resp.requestID = newRequestID()
+	// net/http would wait for the rest before it answers.
+	resp.closing = !r.post.read
 	return resp
 }
 
@@ -160,6 +164,7 @@ func (c *core) sdkBody(s *settings, r *request) ([]byte, error) {
 	defer c.bodies.Add(-1)
 	body, err := r.post.body(maxSDKBody)
 	if err == nil {
+		r.post.read = true
 		return body, nil
 	}
 	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {

@@ -213,6 +213,7 @@ var (
 	typeSDK  = []string{sdkContentType}
 	noStore  = []string{"no-store"}
 	isStale  = []string{"true"}
+	closing  = []string{"close"}
 )
 
 func write(w http.ResponseWriter, r response) {
@@ -226,6 +227,9 @@ func write(w http.ResponseWriter, r response) {
 	if r.requestID != "" {
 		h["Content-Type"] = typeSDK
 		h["X-Amzn-Requestid"] = []string{r.requestID}
+	}
+	if r.closing {
+		h["Connection"] = closing
 	}
 	if r.stale {
 		h["X-Secretsd-Stale"] = isStale
