@@ -53,12 +53,9 @@ type Exchange struct {
 }
 
 // observed tells the observer, if there is one, and returns what the client
-// gets: r, or a failure if the observer forbids it.
-func (s *Server) observed(req *request, remote string, began time.Time, r response) response {
-	if s.observe == nil {
-		return r
-	}
-	e := Exchange{Method: req.method, Outcome: r.outcome(), Secret: r.id, Remote: remote, Took: time.Since(began)}
+// gets: r, or a failure if the observer forbids it. It writes to e.
+func (s *Server) observed(e *Exchange, req *request, remote string, began time.Time, r response) response {
+	*e = Exchange{Method: req.method, Outcome: r.outcome(), Secret: r.id, Remote: remote, Took: time.Since(began)}
 	e.Client = r.subject.client
 	if req.peer != nil {
 		e.UID, e.GID, e.PID = req.peer.UID, req.peer.GID, req.peer.PID
@@ -66,7 +63,7 @@ func (s *Server) observed(req *request, remote string, began time.Time, r respon
 	if r.version != nil {
 		e.ARN, e.VersionID = r.version.ARN, r.version.VersionID
 	}
-	if err := s.observe(&e); err != nil {
+	if err := s.observe(e); err != nil {
 		return jsonError(http.StatusInternalServerError, internalFailure, "")
 	}
 	return r

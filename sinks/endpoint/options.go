@@ -45,6 +45,9 @@ type Options struct {
 	// MaxConnections is how many requests are answered at a time; /ping has two
 	// more. Default: [DefaultMaxConnections].
 	MaxConnections int
+	// Connections are shared with the other servers that are given the same.
+	// Default: the server's own, with room for twice MaxConnections and some.
+	Connections *Connections
 	// Clients are those who may read some of the secrets, beside whoever has
 	// one of the tokens given with the options.
 	Clients []Client
@@ -54,14 +57,15 @@ type Options struct {
 	// Default: nowhere.
 	Logger *slog.Logger
 	// Observe is told of every request, before its answer is written, by the
-	// goroutine that serves it. The Exchange is its own. With an error the
-	// client gets an internal failure instead. It may be nil.
+	// goroutine that serves it. The Exchange is used again afterwards. With an
+	// error the client gets an internal failure instead. It may be nil.
 	Observe func(*Exchange) error
 }
 
 // Timeouts bound the parts of a connection's life. Zero means the default
 // beside each field. Read and Write must leave the Reader its 15 s: net/http
-// ends a request's context with the first of them.
+// ends a request's context with the first of them. They are kept to within a
+// second.
 type Timeouts struct {
 	ReadHeader time.Duration // from the first byte to the end of the head: 5s
 	Read       time.Duration // from the first byte to the end of the body: 30s
@@ -78,6 +82,18 @@ func (t Timeouts) withDefaults() Timeouts {
 		Write: cmp.Or(t.Write, d.Write), Idle: cmp.Or(t.Idle, d.Idle),
 	}
 }
+
+// shortest returns the shortest of the timeouts that the server keeps itself.
+func (t *Timeouts) shortest() time.Duration { return min(t.ReadHeader, t.Write, t.Idle) }
+
+// openLimit returns how many connections are open at most where the options do
+// not share them: as many as can be answered, as many that wait for a change,
+// and some that are idle.
+func (o Options) openLimit() int {
+	return 2*cmp.Or(o.MaxConnections, DefaultMaxConnections) + idleSlack
+}
+
+const idleSlack = 64
 
 // Check returns all that is wrong with o and can be told without binding
 // anything, joined, each with a hint.
