@@ -157,6 +157,8 @@ func TestFaults(t *testing.T) {
 		{"endpoint without a token", minimal + "endpoint: {}\n", `agent.yaml:3: endpoint: there is no token_file, nor token_env`},
 		{"two tokens", minimal + "endpoint: {token_file: /t, token_env: [A]}\n", `give token_file or token_env, not both`},
 		{"endpoint on the network", minimal + "endpoint: {token_file: /t, listen: 0.0.0.0:2773}\n", `endpoint.listen: 0.0.0.0:2773 is not a loopback address`},
+		{"endpoint anywhere, by what name", minimal + "endpoint: {token_file: /t, listen: 0.0.0.0:2773, unsafe_any_address: true}\n", `agent.yaml:3: endpoint.allowed_hosts: names none of the hosts`},
+		{"endpoint anywhere, on a name", minimal + "endpoint: {token_file: /t, listen: example.com:2773, unsafe_any_address: true, allowed_hosts: [example.com]}\n", `endpoint.listen: example.com:2773 is not an address`},
 		{"endpoint on a name", minimal + "endpoint: {token_file: /t, listen: example.com:2773}\n", `is not a loopback address`},
 		{"endpoint without a port", minimal + "endpoint: {token_file: /t, listen: 127.0.0.1}\n", `endpoint.listen: "127.0.0.1" is no address`},
 		{"token mode", minimal + "endpoint: {token_file: {path: /t, mode: \"0444\"}}\n", `endpoint.token_file.mode: want "0400" or "0440"`},

@@ -53,6 +53,8 @@ func (c *plainConn) serve() {
 			}
 		case headPartial:
 			if !c.more() {
+				// net/http has something to say about a head that ends early.
+				kept = c.filled > 0 && c.hand()
 				return
 			}
 		case headOther:

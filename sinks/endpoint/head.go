@@ -174,7 +174,9 @@ func isPlainTarget(s string) bool {
 // isPlainHost takes the characters of names, addresses and ports, which are
 // fewer than RFC 3986, 3.2.2, allows.
 func isPlainHost(s string) bool {
-	return s != "" && allOf(s, func(c byte) bool { return isAlphanumeric(c) || c == '.' || c == '-' || c == ':' || c == '[' || c == ']' })
+	return s != "" && allOf(s, func(c byte) bool {
+		return isAlphanumeric(c) || c == '.' || c == '-' || c == ':' || c == '[' || c == ']'
+	})
 }
 
 // isPlainName takes the characters of header names in use, which are fewer than

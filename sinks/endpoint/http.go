@@ -32,13 +32,21 @@ func newHTTPServer(s *Server) *http.Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		Protocols:         protocols,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, peerKey{}, c.(*tracked).peer) //nolint:errcheck // no others are handed to it
+			return context.WithValue(ctx, peerKey{}, peerBehind(c))
 		},
 		ConnState: s.all.State,
 		ErrorLog:  log.New(logWriter{s.logger}, "", 0),
 		// OPTIONS * is checked and refused like every other request.
 		DisableGeneralOptionsHandler: true,
 	}
+}
+
+// peerBehind returns the peer of a connection that was handed over.
+func peerBehind(c net.Conn) *Peer {
+	if t, ok := c.(*tracked); ok {
+		return t.peer
+	}
+	return nil
 }
 
 // peerKey leads from a connection's context to its *Peer.

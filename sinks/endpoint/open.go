@@ -119,7 +119,7 @@ type tracked struct {
 	peer  *Peer
 	// pending are bytes that were read before net/http got the connection.
 	pending []byte
-	// now is the phase, and in the bits above since when, in milliseconds after
+	// now is the phase, and in the bits above since when, in microseconds after
 	// the set's epoch.
 	now atomic.Int64
 }
@@ -220,7 +220,7 @@ func (c *Connections) sweepOften(d time.Duration) {
 func (c *Connections) sweep() {
 	var late []*tracked
 	c.mu.Lock()
-	now := time.Since(c.epoch).Milliseconds()
+	now := time.Since(c.epoch).Microseconds()
 	for t := range c.open {
 		if t.late(now) {
 			late = append(late, t)
@@ -256,13 +256,13 @@ func (t *tracked) late(now int64) bool {
 	default:
 		return false
 	}
-	return now-state>>phaseBits >= limit.Milliseconds() && t.leave(p)
+	return now-state>>phaseBits >= limit.Microseconds() && t.leave(p)
 }
 
 // enter begins a phase at now. It returns false if somebody is closing the
 // connection.
 func (t *tracked) enter(p phase, now time.Time) bool {
-	next := now.Sub(t.all.epoch).Milliseconds()<<phaseBits | int64(p)
+	next := now.Sub(t.all.epoch).Microseconds()<<phaseBits | int64(p)
 	for {
 		old := t.now.Load()
 		if phase(old&(1<<phaseBits-1)) == closing {

@@ -31,6 +31,8 @@ type Options struct {
 	// 0 takes a free one. There is no default. Not looked at where there is a
 	// Socket.
 	Listen string
+	// AnyAddress permits a Listen address that other machines can reach.
+	AnyAddress bool
 	// Socket is listened on in place of Listen where it is not nil.
 	Socket *Socket
 	// TokenHeaders are the headers a token may come in; a request passes if any
@@ -93,6 +95,7 @@ func (o Options) openLimit() int {
 	return 2*cmp.Or(o.MaxConnections, DefaultMaxConnections) + idleSlack
 }
 
+// idleSlack is room for idle connections and for refusals that wait.
 const idleSlack = 64
 
 // Check returns all that is wrong with o and can be told without binding
@@ -102,7 +105,7 @@ func (o Options) Check() error {
 	if o.Socket != nil {
 		return errors.Join(o.Socket.Check(), err)
 	}
-	return errors.Join(checkListen(o.Listen), err)
+	return errors.Join(checkListen(o.Listen, o.AnyAddress), err)
 }
 
 // bind binds what the options name.
@@ -182,16 +185,16 @@ func (s *settings) setHosts(hosts []string) error {
 	return errors.Join(errs...)
 }
 
-// checkListen holds that the endpoint listens on loopback only. Names other
-// than localhost are refused unresolved: what they mean is up to somebody
-// else's DNS.
-func checkListen(listen string) error {
+// checkListen holds that the endpoint listens on loopback only, or with
+// anyAddress on an address. Names other than localhost are refused unresolved:
+// what they mean is up to somebody else's DNS.
+func checkListen(listen string, anyAddress bool) error {
 	const hint = "listen on a loopback address such as 127.0.0.1:2773"
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
 		return withHint(hint, "listen on %q: not an address with a port", listen)
 	}
-	if !isLoopbackName(host) {
+	if _, err := netip.ParseAddr(host); !isLoopbackName(host) && (!anyAddress || err != nil) {
 		return withHint(hint, "listen on %s: not a loopback address", listen)
 	}
 	if _, err := netip.ParseAddrPort("127.0.0.1:" + port); err != nil {

@@ -16,7 +16,7 @@ const (
 	strangerRate    = 10
 	maxStrangerWait = time.Second
 	// maxStrangers wait at a time, for each holds a connection.
-	maxStrangers = 128
+	maxStrangers = idleSlack / 2
 )
 
 // strangers are the requests without a token that is known. Refusals are slowed
