@@ -52,8 +52,8 @@ type Agent struct {
 	limits   *limits
 	// open are the connections of all listeners but the control socket, which
 	// must answer also when others are flooded.
-	open *endpoint.Connections
-	reloads  chan reload
+	open    *endpoint.Connections
+	reloads chan reload
 
 	// What follows belongs to the applying goroutine once Run has begun.
 	build     *build

@@ -26,6 +26,6 @@ func openLimit(maxConnections int) int {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		return limit
 	}
-	most := int(min(files.Cur, 1<<20)) //nolint:gosec // a million fits
+	most := int(min(files.Cur, 1<<20))
 	return min(limit, max(most-reservedFiles, most/2))
 }

@@ -102,7 +102,7 @@ func TestListenersShareTheirConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := &http.Server{ConnState: all.State, Handler: http.NotFoundHandler()} //nolint:gosec // of this test
+	other := &http.Server{ConnState: all.State, Handler: http.NotFoundHandler()}
 	go func() { _ = other.Serve(all.Limit(l)) }()
 	t.Cleanup(func() { _ = other.Close() })
 	first, second := dial(t, s), dial(t, s)

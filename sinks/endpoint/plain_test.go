@@ -45,7 +45,7 @@ func FuzzPlainHead(f *testing.F) {
 		if used := len(raw) - r.Len() - b.Buffered(); used != length {
 			t.Fatalf("%q: took %d bytes, net/http takes %d", raw, length, used)
 		}
-		if req.Method != "GET" || req.RequestURI != target || req.Host != host || req.Close != closes || req.ProtoMajor != 1 || req.ProtoMinor != 1 {
+		if req.Method != http.MethodGet || req.RequestURI != target || req.Host != host || req.Close != closes || req.ProtoMajor != 1 || req.ProtoMinor != 1 {
 			t.Fatalf("%q: took target %q, host %q, close %v; net/http %+v", raw[:length], target, host, closes, req)
 		}
 		fields.Del("Host")
@@ -270,7 +270,7 @@ func exchange(t *testing.T, addr net.Addr, parts ...string) outcome {
 	for _, part := range parts {
 		_, _ = io.WriteString(conn, part) // a server may have closed already
 	}
-	_ = conn.(*net.TCPConn).CloseWrite() //nolint:errcheck // a TCP connection
+	_ = conn.(*net.TCPConn).CloseWrite()
 	back, err := io.ReadAll(conn)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%q: the connection stays open", parts)
@@ -287,7 +287,7 @@ func exchange(t *testing.T, addr net.Addr, parts ...string) outcome {
 		body, err := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
 		resp.Header.Del("Date")
-		if resp.StatusCode == 400 && !strings.Contains(string(body), "Forwarded") {
+		if resp.StatusCode == http.StatusBadRequest && !strings.Contains(string(body), "Forwarded") {
 			body = []byte("(net/http's own words)")
 		}
 		out.Answers = append(out.Answers, fmt.Sprintf("%s %v %v %s %v", resp.Status, resp.Header, resp.Close, body, err))
