@@ -13,7 +13,7 @@ import (
 
 func endpointOptions(e *config.Endpoint, log *slog.Logger) endpoint.Options {
 	return endpoint.Options{
-		Listen: e.Listen, TokenHeaders: e.TokenHeaders, PathPrefix: e.PathPrefix,
+		Listen: e.Listen, AnyAddress: e.UnsafeAnyAddress, TokenHeaders: e.TokenHeaders, PathPrefix: e.PathPrefix,
 		AllowedHosts: e.AllowedHosts, MaxConnections: e.MaxConnections, AnySignature: e.UnsafeAnySignature, Logger: log,
 	}
 }

@@ -212,8 +212,13 @@ type Endpoint struct {
 	// AllowedHosts are Host header values accepted beside localhost and
 	// loopback addresses.
 	AllowedHosts []string `yaml:"allowed_hosts"`
+	// UnsafeAnyAddress permits a listen address that other machines can reach.
+	// Tokens and secrets cross the network in plain text then, and clients have
+	// to ask for a host that allowed_hosts names. Default: false.
+	UnsafeAnyAddress bool `yaml:"unsafe_any_address"`
 	// MaxConnections is how many requests may be in flight, on the address and on
-	// the socket each. Default: 800.
+	// the socket each. Twice as many connections and some may be open, as far as
+	// the process has descriptors. Default: 800.
 	MaxConnections int `yaml:"max_connections"`
 	// UnsafeAnySignature takes every SDK on the address, whatever it signs with,
 	// for the holder of the top-level token, which there must be. For programs

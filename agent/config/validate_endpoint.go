@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strings"
 )
@@ -13,7 +14,7 @@ func (v *validator) endpoint() {
 	}
 	up := []any{&v.c.Endpoint}
 	if e.Socket == nil || e.Listen != "" {
-		v.loopback(&e.Listen, up, "endpoint.listen")
+		v.endpointAddress(e, up)
 	}
 	if s := e.Socket; s != nil {
 		v.absolute(&s.Path, []any{&e.Socket, &v.c.Endpoint}, "endpoint.socket.path")
@@ -56,6 +57,30 @@ func (v *validator) anySignature(e *Endpoint, up []any) {
 	case e.Listen == "":
 		v.fault(&e.UnsafeAnySignature, up, "give endpoint.listen, or take the key away",
 			"%s: it is about programs that come over TCP, and there is no address", key)
+	case e.UnsafeAnyAddress:
+		v.fault(&e.UnsafeAnySignature, up, "take one of the two away",
+			"%s: not together with unsafe_any_address, for everybody on the network could read everything", key)
+	}
+}
+
+// endpointAddress holds that the endpoint listens on loopback, unless the file
+// says in so many words that it is not to.
+func (v *validator) endpointAddress(e *Endpoint, up []any) {
+	if !e.UnsafeAnyAddress {
+		v.loopback(&e.Listen, up, "endpoint.listen")
+		return
+	}
+	host, ok := v.hostPort(&e.Listen, up, "endpoint.listen")
+	if !ok || host == "localhost" {
+		return
+	}
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		v.fault(&e.Listen, up, "give an address of this machine, or 0.0.0.0 for all of them", "endpoint.listen: %s is not an address", e.Listen)
+	case !ip.IsLoopback() && len(e.AllowedHosts) == 0:
+		v.fault(&e.UnsafeAnyAddress, up, "for example allowed_hosts: [secrets.internal]",
+			"endpoint.allowed_hosts: names none of the hosts by which clients ask for %s", e.Listen)
 	}
 }
 

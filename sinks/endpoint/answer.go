@@ -97,6 +97,12 @@ type request struct {
 	// extend gives the request that much time from now on, whatever the server's
 	// timeouts; nil where the server cannot.
 	extend func(time.Duration)
+	// patience returns a context that also ends when the client has gone, and what
+	// ends the watching; nil where the request's context does so already.
+	patience func(context.Context) (context.Context, func())
+	// passed are the settings whose checks at the door the same head has passed
+	// before, or nil.
+	passed *settings
 	// inFlight is how many requests are being answered, this one included.
 	inFlight int64
 }
@@ -114,6 +120,8 @@ type response struct {
 	json      bool
 	stale     bool
 	confirmed time.Time
+	// closes has the connection closed after the answer.
+	closes bool
 	// id is what the observer is told was asked for; see about.
 	id string
 	// version is what body was made of, or nil.
@@ -126,8 +134,6 @@ type response struct {
 	// caller is known. parts are the secrets of a batch.
 	requestID, operation string
 	parts                []Part
-	// closing ends the connection.
-	closing bool
 }
 
 // subject is what an answer was about. Each field is empty where it is not
@@ -176,8 +182,8 @@ type core struct {
 	polls atomic.Int64
 	// bodies are the requests whose bodies are still to come.
 	bodies atomic.Int64
-	// badTokens counts the requests that nobody known has sent.
-	badTokens atomic.Uint64
+	// strangers are the requests that nobody known has sent.
+	strangers
 
 	mu   sync.Mutex
 	next chan struct{} // closed by the next publish; nil where nobody waits
@@ -201,15 +207,16 @@ func (c *core) answer(ctx context.Context, r *request) response {
 		limit += pingSlack
 	}
 	switch {
-	case r.inFlight-c.waiting() > limit:
+	case r.inFlight-c.resting() > limit:
 		return respOverLimit
-	case !ping && !s.atDoor(r):
+	case !ping && r.passed != s && !s.atDoor(r):
 		return respForwarded
 	}
 	var who *client
 	if !ping {
+		r.passed = s
 		if who = s.identify(r); who == nil {
-			return c.refused(respBadToken)
+			return c.refuse(ctx, respBadToken)
 		}
 	}
 	resp := c.allowed(ctx, s, who, r, path, query)
@@ -219,16 +226,10 @@ func (c *core) answer(ctx context.Context, r *request) response {
 	return resp
 }
 
-// refused returns the answer to a request that nobody known has sent. All of
-// them go this way, whatever they came with.
-func (c *core) refused(resp response) response {
-	c.badTokens.Add(1)
-	return resp
-}
-
-// waiting is how many of the requests in flight do nothing but wait, for a change
-// or for the rest of themselves. Each kind has a limit of its own.
-func (c *core) waiting() int64 { return c.polls.Load() + c.bodies.Load() }
+// resting is how many of the requests in flight do nothing but wait: for a
+// change, for the rest of themselves, or to be refused. Each kind has a limit of
+// its own.
+func (c *core) resting() int64 { return c.polls.Load() + c.bodies.Load() + c.waiting.Load() }
 
 // allowed answers a request whose client may ask; who is nil for /ping.
 func (c *core) allowed(ctx context.Context, s *settings, who *client, r *request, path, query string) response {
@@ -274,7 +275,7 @@ func (c *core) route(ctx context.Context, s *settings, who *client, r *request, 
 	if p.waitVersion != "" {
 		resp = c.poll(ctx, s, who, r, &p)
 	} else {
-		resp, _ = c.find(ctx, who, &p)
+		resp, _ = c.find(ctx, who, r, &p)
 	}
 	if p.key != "" && resp.version != nil {
 		resp = withKey(resp, resp.version, p.key)
@@ -283,7 +284,7 @@ func (c *core) route(ctx context.Context, s *settings, who *client, r *request, 
 }
 
 // find answers from the view, or else from the Reader.
-func (c *core) find(ctx context.Context, who *client, p *params) (resp response, fromView bool) {
+func (c *core) find(ctx context.Context, who *client, r *request, p *params) (resp response, fromView bool) {
 	if !p.refresh {
 		if hit := c.view.Load().find(p); hit != nil && hit.response.status != 0 {
 			if !hit.allowed(who.rights) {
@@ -292,10 +293,15 @@ func (c *core) find(ctx context.Context, who *client, p *params) (resp response,
 			return hit.response.about(p.id, hit.version), true
 		}
 	}
-	return c.read(ctx, p, who.rights), false
+	return c.read(ctx, r, p, who.rights), false
 }
 
-func (c *core) read(ctx context.Context, p *params, rights *Rights) response {
+func (c *core) read(ctx context.Context, req *request, p *params, rights *Rights) response {
+	if req.patience != nil {
+		var stop func()
+		ctx, stop = req.patience(ctx)
+		defer stop()
+	}
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
 	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Refresh: p.refresh, Rights: rights})

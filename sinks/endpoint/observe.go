@@ -63,12 +63,9 @@ type Part struct {
 }
 
 // observed tells the observer, if there is one, and returns what the client
-// gets: r, or a failure if the observer forbids it.
-func (s *Server) observed(req *request, remote string, began time.Time, r response) response {
-	if s.observe == nil {
-		return r
-	}
-	e := Exchange{Method: req.method, Outcome: r.outcome(), Secret: r.id, Remote: remote, Took: time.Since(began),
+// gets: r, or a failure if the observer forbids it. It writes to e.
+func (s *Server) observed(e *Exchange, req *request, remote string, began time.Time, r response) response {
+	*e = Exchange{Method: req.method, Outcome: r.outcome(), Secret: r.id, Remote: remote, Took: time.Since(began),
 		Operation: r.operation, Parts: r.parts}
 	e.Client = r.subject.client
 	if req.peer != nil {
@@ -77,10 +74,10 @@ func (s *Server) observed(req *request, remote string, began time.Time, r respon
 	if r.version != nil {
 		e.ARN, e.VersionID = r.version.ARN, r.version.VersionID
 	}
-	if err := s.observe(&e); err != nil {
+	if err := s.observe(e); err != nil {
 		if r.requestID != "" {
 			failed := sdkError(err)
-			failed.requestID = r.requestID
+			failed.requestID, failed.closes = r.requestID, r.closes
 			return failed
 		}
 		return jsonError(http.StatusInternalServerError, internalFailure, "")

@@ -52,7 +52,7 @@ func (c *core) sdk(ctx context.Context, s *settings, r *request) response {
 	resp := c.sdkAnswer(ctx, s, r)
 	resp.requestID = newRequestID()
 	// net/http would wait for the rest before it answers.
-	resp.closing = !r.post.read
+	resp.closes = resp.closes || !r.post.read
 	return resp
 }
 
@@ -64,7 +64,7 @@ func (c *core) sdkAnswer(ctx context.Context, s *settings, r *request) response 
 	// else a page may find, its POST names its Origin, as no SDK's does.
 	_, fromPage := r.header.first("Origin")
 	switch {
-	case r.inFlight-c.waiting() > s.maxInFlight:
+	case r.inFlight-c.resting() > s.maxInFlight:
 		return sdkError(sdkLimited)
 	case fromPage || !s.atDoor(r):
 		return sdkError(sdkForwarded)
@@ -73,7 +73,7 @@ func (c *core) sdkAnswer(ctx context.Context, s *settings, r *request) response 
 	if who == nil {
 		resp := sdkError(err)
 		if resp.as == OutcomeBadToken {
-			return c.refused(resp)
+			return c.refuse(ctx, resp)
 		}
 		return resp
 	}

@@ -49,7 +49,7 @@ func codeIn(r reply) string {
 }
 
 // TestSDKCallersMustSignRight has one row for each way of not being anybody.
-// Each counts as a bad token, and none is answered before it is known.
+// Each counts as a bad token, and is slowed as one.
 func TestSDKCallersMustSignRight(t *testing.T) {
 	s := dbServer(t, endpoint.Options{Clients: []endpoint.Client{
 		clientWith(t, "web", tokenA, "db"),
@@ -100,6 +100,13 @@ func TestSDKCallersMustSignRight(t *testing.T) {
 		if n := s.BadTokens() - before; n != 1 {
 			t.Errorf("%s: counted %d times", c.what, n)
 		}
+	}
+	// One burst is refused at once; after that a signature is slowed like a token.
+	for range 3 {
+		post(t, s, getDB("nobody", tokenA))
+	}
+	if s.Slowed() == 0 {
+		t.Error("wrong signatures are never slowed")
 	}
 	before := s.BadTokens()
 	for what, c := range map[string]call{
@@ -262,6 +269,10 @@ func TestAnySignature(t *testing.T) {
 	}
 	if err := s.Configure(endpoint.Options{AnySignature: true, Clients: []endpoint.Client{clientWith(t, "web", tokenA, "db")}}, nil); err == nil || !strings.Contains(err.Error(), "nobody's rights") {
 		t.Errorf("without a token at the top level: %v", err)
+	}
+	wide := endpoint.Options{AnySignature: true, AnyAddress: true, Listen: "0.0.0.0:2773", AllowedHosts: []string{"x"}}
+	if err := wide.Check(); err == nil || !strings.Contains(err.Error(), "not a loopback address") {
+		t.Errorf("for the network: %v", err)
 	}
 	if err := s.Configure(endpoint.Options{}, fixedTokens(t)); err != nil {
 		t.Fatal(err)

@@ -121,8 +121,8 @@ func signWithSDK(t interface{ Fatal(...any) }, h *http.Request, body []byte, id,
 	}
 }
 
-// verdict says what verifying a request gives.
-func verdict(tokens *Tokens, h *http.Request, body []byte) error {
+// verify says what verifying a request gives.
+func verify(tokens *Tokens, h *http.Request, body []byte) error {
 	r := signedRequest(h)
 	values := r.headerValues()
 	sig, err := r.signature(values)
@@ -147,13 +147,13 @@ func TestAgreesWithTheSDKsSigner(t *testing.T) {
 		h, body, at := drawRequest(t)
 		region := rapid.SampledFrom([]string{"us-east-1", "eu-west-1", "local"}).Draw(t, "region")
 		signWithSDK(t, h, body, "web", secret, region, at)
-		if err := verdict(tokens, h, body); err != nil {
+		if err := verify(tokens, h, body); err != nil {
 			t.Fatalf("a right signature is refused: %v\n%v", err, h.Header)
 		}
 		authorization := h.Header.Get("Authorization")
 		change := func(what string, do func()) {
 			saved, host, text := h.Header.Clone(), h.Host, body
-			if do(); verdict(tokens, h, body) == nil {
+			if do(); verify(tokens, h, body) == nil {
 				t.Fatalf("a changed %s is accepted", what)
 			}
 			h.Header, h.Host, body = saved, host, text
@@ -174,7 +174,7 @@ func TestAgreesWithTheSDKsSigner(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if verdict(other, h, body) == nil {
+		if verify(other, h, body) == nil {
 			t.Fatal("another token's signature is accepted")
 		}
 	})
@@ -214,7 +214,7 @@ func TestGraceOfSignaturesEnds(t *testing.T) {
 				}
 				h.Header.Set(sdkTarget, sdkPrefix+"GetSecretValue")
 				signWithSDK(t, h, body, "web", key, "us-east-1", time.Now())
-				if err := verdict(tokens, h, body); (err == nil) != want {
+				if err := verify(tokens, h, body); (err == nil) != want {
 					t.Errorf("grace left %v: signed with %s: %v", left, key, err)
 				}
 			}
@@ -265,7 +265,7 @@ func TestSignaturesMustCoverTheRequest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if code := codeOf(verdict(tokens, h, []byte("{}"))); code != c.code {
+		if code := codeOf(verify(tokens, h, []byte("{}"))); code != c.code {
 			t.Errorf("%s: %q, want %q", c.what, code, c.code)
 		}
 	}
@@ -414,7 +414,7 @@ func BenchmarkVerify(b *testing.B) {
 	signWithSDK(b, h, body, "web", "0123456789abcdef", "us-east-1", time.Now())
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := verdict(tokens, h, body); err != nil {
+		if err := verify(tokens, h, body); err != nil {
 			b.Fatal(err)
 		}
 	}
