@@ -64,6 +64,7 @@ func (c *Config) setDefaults() {
 			setDefault(&t.Signal, "HUP")
 		}
 	}
+	c.setExecDefaults()
 	c.setListenerDefaults()
 }
 

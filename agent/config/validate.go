@@ -25,6 +25,7 @@ func (c *Config) validate() []error {
 	v.secrets()
 	v.targets()
 	v.files()
+	v.exec()
 	v.endpoint()
 	v.rest()
 	return v.errs
