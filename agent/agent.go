@@ -50,6 +50,7 @@ type Agent struct {
 	apply    *applier
 	onDemand *onDemand
 	limits   *limits
+	child    *supervised
 	// open are the connections of all listeners but the control socket, which
 	// must answer also when others are flooded.
 	open    *endpoint.Connections
@@ -147,13 +148,16 @@ func (a *Agent) start(b *build) {
 	a.pending.Store(&[]notify.Debt{})
 	a.restored.Store(&[]notify.Debt{})
 	a.refresh = newRefresher(a.store, b.source, b.secrets, a.clock, a.log)
+	a.refresh.wrapper = a.opts.Child.Once
 	a.onDemand = newOnDemand(a.clock, a.log, a.refresh.fetcher)
 	a.configureOnDemand(b, true)
 	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled})
 	a.apply = newApplier(a.log, a.clock)
-	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.serve
-	a.apply.published = a.recordPublished
+	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.publish
+	a.apply.published = a.published
 	a.apply.configure(b.plan)
+	a.child = newSupervised(a.log, a.opts.Child)
+	a.child.configure(b.child)
 	a.sweep(b)
 	a.listeners.commit()
 	a.note(a.store.Snapshot())
@@ -168,13 +172,21 @@ func (a *Agent) Close() {
 	a.state.close()
 }
 
-// Run serves, refreshes and applies until ctx is done, then drains: reads are
-// cut off, a pass and notifications under way are finished, requests under way
-// get some seconds. Files stay as they are. It returns nil after a drain, and
-// an error only if a listener breaks.
+// Run serves, refreshes and applies until ctx is done, then drains: a child is
+// ended, while everything else is still there for it; then reads are cut off, a
+// pass and notifications under way are finished, requests under way get some
+// seconds. Files stay as they are. It returns nil after a drain, and an error
+// only if a listener breaks or a child that it depends on cannot be started.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.state.close()
+	end := ctx
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer cancel()
+		return a.child.run(end, ctx, a.overdue)
+	})
 	g.Go(func() error { a.refresh.run(ctx); return nil })
 	g.Go(func() error { a.onDemand.run(ctx); return nil })
 	g.Go(func() error { return a.notifier.Run(ctx) })
@@ -217,6 +229,8 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 		case <-tokens.C:
 			a.listeners.followTokens(a.log)
 		case <-retry:
+			a.pass(ctx, false)
+		case <-a.child.sup.Changed():
 			a.pass(ctx, false)
 		case r := <-a.reloads:
 			err := a.activate(ctx, g, r.next)
@@ -292,6 +306,7 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 		a.log.Warn("state_dir changes at the next start, keeping it", "state_dir", prev.cfg.StateDir)
 	}
 	a.apply.configure(next.plan)
+	a.child.configure(next.child)
 	a.refresh.configure(next.source, next.secrets)
 	a.notifier.Reconfigure(next.targets)
 	a.configureOnDemand(next, prev.source == next.source)
@@ -372,7 +387,7 @@ func (a *Agent) restoreDebts() {
 func (a *Agent) assess(snap *store.Snapshot) {
 	if !a.ready {
 		counts, waits := a.inPlace(snap)
-		if waits != nil {
+		if waits = errors.Join(waits, a.child.waits()); waits != nil {
 			a.health.assess(waits)
 			return
 		}

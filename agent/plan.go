@@ -23,6 +23,7 @@ type plan struct {
 	secrets []*schedule
 	outputs []*output
 	targets []notify.Target
+	child   *childSpec
 	dirs    *files.Dirs
 }
 
@@ -45,6 +46,9 @@ func newPlan(cfg *config.Config) (*plan, error) {
 		errs = append(errs, err)
 		p.outputs = append(p.outputs, o)
 	}
+	child, err := p.newChild()
+	p.child = child
+	errs = append(errs, err)
 	return p, errors.Join(errs...)
 }
 

@@ -13,6 +13,7 @@ import (
 	"secretsd/agent/secret"
 	"secretsd/agent/store"
 	"secretsd/sinks/endpoint"
+	"secretsd/sinks/process"
 )
 
 // Status is the state of an agent, for people and programs. It is plain data
@@ -34,6 +35,8 @@ type Status struct {
 	Secrets []SecretStatus        `json:"secrets"`
 	Files   []FileStatus          `json:"files"`
 	Targets []notify.TargetStatus `json:"targets"`
+	// Child is nil where the configuration has none.
+	Child *process.Status `json:"child,omitempty"`
 }
 
 // SecretStatus is the state of one configured secret.
@@ -213,6 +216,7 @@ func (a *Agent) Status() Status {
 		s.Reasons = strings.Split(reason, "\n")
 	}
 	s.Ready = len(s.Reasons) == 0
+	s.Child = a.childState(p.build)
 	plans := a.refresh.plans()
 	now, wall := a.clock(), time.Now()
 	for _, c := range p.build.secrets {
