@@ -130,7 +130,7 @@ user. Exit code 4 means that the secret could not be read.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := harden(); err != nil {
+			if _, err := harden(); err != nil {
 				return err
 			}
 			socket, err := f.socket(cmd)

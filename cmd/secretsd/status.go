@@ -106,6 +106,7 @@ func printStatus(w io.Writer, st *agent.Status, now time.Time) error {
 		}
 		return []string{t.Name, t.Kind, string(t.State), owed, fmt.Sprint(t.Attempts)}
 	})
+	childTable(&b, st.Child, now, fault)
 	if faults.Len() > 0 {
 		b.WriteString("\n" + faults.String())
 	}
