@@ -58,6 +58,7 @@ func newSchedule(s *config.Secret, maxStale time.Duration) *schedule {
 		ref:      secret.Ref{ID: s.ID, Stage: s.Stage, VersionID: s.VersionID, Region: s.Region, RoleARN: s.RoleARN},
 		interval: s.Interval.Std(),
 		required: s.IsRequired(),
+		expect:   (*expectation)(s.Expect),
 	}
 	if s.VersionID != "" {
 		sched.interval = min(max(sched.interval, pinnedInterval), max(sched.interval, maxStale/2))
