@@ -433,7 +433,8 @@ func (a *Agent) expired(e store.Entry) bool {
 // none.
 type Addrs struct{ Endpoint, Socket, Telemetry, Local string }
 
-// Addrs returns the addresses bound. It is called before Run.
+// Addrs returns the addresses bound. It is called before Run, or by the applying
+// goroutine.
 func (a *Agent) Addrs() Addrs {
 	return Addrs{
 		Endpoint:  a.listeners.bound(endpointListener),

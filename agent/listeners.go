@@ -79,7 +79,10 @@ func (l *listeners) prepare(ctx context.Context, a *Agent, b *build) error {
 func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, cfg *config.Config) error {
 	e := cfg.Endpoint
 	if e == nil {
-		l.onCommit = append(l.onCommit, func() { l.tokens = nil })
+		l.onCommit = append(l.onCommit, func() {
+			l.tokens = nil
+			a.seen.traffic.keep(nil)
+		})
 		return nil
 	}
 	tokens, err := l.prepareTokens(a, cfg)
@@ -87,7 +90,8 @@ func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, cfg *config.C
 		return err
 	}
 	opts, top := endpointOptions(e, a.log), tokens[""].tokens
-	opts.Observe = a.observe
+	opts.Observe, opts.Mark = a.observe, func(client string) any { return a.seen.traffic.caller(client) }
+	l.onCommit = append(l.onCommit, func() { a.seen.traffic.keep(clientNames(e)) })
 	opts.Clients = tokens.clients(e)
 	if e.Listen != "" {
 		if err := l.prepareServer(ctx, a, endpointListener, e.Listen, opts, top); err != nil {
