@@ -66,10 +66,12 @@ type Agent struct {
 	// what the last agent owed, until the notifier has taken it over.
 	pending, restored atomic.Pointer[[]notify.Debt]
 	health            health
-	served            generations
-	seen              *seen
-	audit             auditor
-	control           struct {
+	// served and noted are the generations that the endpoint serves and that
+	// Status shows.
+	served, noted generations
+	seen          *seen
+	audit         auditor
+	control       struct {
 		server *http.Server
 		net.Listener
 	}

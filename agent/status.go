@@ -102,6 +102,8 @@ type FileStatus struct {
 	NextTry time.Time `json:"next_try,omitzero"`
 
 	inPlace bool
+	// deps are the secrets whose change has the file rendered again.
+	deps []string
 }
 
 // passed is what the last pass left behind. It is immutable: what changes between
@@ -183,10 +185,11 @@ func (a *Agent) note(snap *store.Snapshot) {
 		p.files[i] = o.status(now, wall)
 	}
 	a.seen.passed.Store(p)
+	a.noted.reach(snap.Generation())
 }
 
 func (o *output) status(now time.Duration, wall time.Time) FileStatus {
-	f := FileStatus{Path: o.path, State: FileInPlace, Secrets: o.named, WaitsFor: o.waiting, inPlace: o.inPlace}
+	f := FileStatus{Path: o.path, State: FileInPlace, Secrets: o.named, WaitsFor: o.waiting, inPlace: o.inPlace, deps: o.deps}
 	switch {
 	case o.skipped:
 		f.State = FileSkipped
