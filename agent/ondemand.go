@@ -93,6 +93,13 @@ func (o *onDemand) configure(maxEntries int, maxStale time.Duration, keep func(s
 	o.poke()
 }
 
+// size returns how many entries there are.
+func (o *onDemand) size() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.known)
+}
+
 func (o *onDemand) poke() {
 	select {
 	case o.wake <- struct{}{}:

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"io"
+	"net/http"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -68,18 +69,27 @@ func (r *auditor) record(e audit.Entry) error {
 
 // observe counts one request to the endpoint and writes it down.
 func (a *Agent) observe(e *endpoint.Exchange) error {
-	a.seen.requests.Observe(string(e.Outcome), e.Took)
+	a.seen.traffic.count(e)
 	if e.Outcome == endpoint.OutcomePing || a.audit.log.Load() == nil {
 		return nil
 	}
 	entry := audit.Entry{
-		Event: "get", Via: "endpoint", Client: e.Client, Remote: e.Remote, Secret: cut(e.Secret),
+		Event: eventOf(e), Via: "endpoint", Client: e.Client, Remote: e.Remote, Secret: cut(e.Secret),
 		ARN: e.ARN, VersionID: e.VersionID, Outcome: string(e.Outcome),
 	}
 	if e.PID > 0 {
 		entry.Peer = auditedPeer(e.UID, e.GID, e.PID)
 	}
 	return a.audit.record(entry)
+}
+
+// eventOf says what a request to the endpoint was: a POST asks for no value but
+// for a refresh.
+func eventOf(e *endpoint.Exchange) string {
+	if e.Method == http.MethodPost && e.Waited {
+		return "refresh"
+	}
+	return "get"
 }
 
 // auditedPeer names the program too, as far as it can still be found out: the

@@ -11,7 +11,7 @@ import (
 func (a *Agent) telemetry(addr string) http.Handler {
 	mux := http.NewServeMux()
 	a.health.serve(mux)
-	mux.Handle("GET /metrics", metrics.Handler(a.measure))
+	mux.Handle("GET /metrics", metrics.Handler(a.measure, a.log))
 	if onLoopback(addr) {
 		mux.Handle("GET /{$}", a.page())
 	}

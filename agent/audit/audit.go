@@ -36,7 +36,7 @@ const Stdout = "-"
 // Entry is one line. Empty fields are left out. It never holds a value.
 type Entry struct {
 	Time time.Time `json:"time"`
-	// Event is "get" or "publish", and Via "endpoint", "control" or "file".
+	// Event is "get", "refresh" or "publish", and Via "endpoint", "control" or "file".
 	Event string `json:"event"`
 	Via   string `json:"via"`
 	// Client is the client's configured name.

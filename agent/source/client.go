@@ -86,6 +86,19 @@ func (cs *clients) get(key clientKey, build func() *client) *client {
 	return c
 }
 
+// singlesOnly returns how many clients do without batch calls now.
+func (cs *clients) singlesOnly() int {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	n := 0
+	for _, e := range cs.m {
+		if !e.c.batches.allowed() {
+			n++
+		}
+	}
+	return n
+}
+
 // client returns the client of key. It fails only while the configuration
 // cannot be loaded.
 func (s *Source) client(ctx context.Context, key clientKey) (*client, *secret.Error) {
@@ -100,7 +113,7 @@ func (s *Source) client(ctx context.Context, key clientKey) (*client, *secret.Er
 func (s *Source) newClient(b *base, key clientKey) *client {
 	cfg := b.cfg.Copy()
 	cfg.Region = key.region
-	cfg.HTTPClient = countingClient{Client: b.http, stats: &s.stats}
+	cfg.HTTPClient = b.http
 	chain := chainCredentials{inner: b.cfg.Credentials}
 	creds := chain
 	cfg.Credentials = chain
