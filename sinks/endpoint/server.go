@@ -19,6 +19,9 @@ import (
 // longest thing a client has to say is a session token of a few kilobytes.
 const maxHeaderBytes = 16 << 10
 
+// maxHeaders is how many header fields a request may have, as with AWS's agent.
+const maxHeaders = 100
+
 // Server serves the endpoint on one address or socket. Its methods may be called from
 // any goroutine.
 type Server struct {
@@ -151,6 +154,12 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		// net/http hands HTTP/2's preface to handlers that want to take over.
 		panic(http.ErrAbortHandler)
 	}
+	if countFields(r.Header) > maxHeaders {
+		w.Header()["Connection"] = []string{"close"}
+		w.Header()["Content-Type"] = nil
+		w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
+		return
+	}
 	peer, _ := r.Context().Value(peerKey{}).(*Peer)
 	req := request{
 		method:   r.Method,
@@ -165,6 +174,16 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.inFlight.Add(-1)
 	began := time.Now()
 	write(w, s.observed(&req, r.RemoteAddr, began, s.core.answer(r.Context(), &req)))
+}
+
+// countFields counts the fields of a head as AWS's agent does; net/http has taken
+// Host out.
+func countFields(h http.Header) int {
+	n := 1
+	for _, values := range h {
+		n += len(values)
+	}
+	return n
 }
 
 // extender returns what gives a request more time than the server's timeouts.
