@@ -206,7 +206,7 @@ func TestConfiguredRolesAreNotCounted(t *testing.T) {
 		limits := demandLimits{entries: 10, roles: 1, stale: time.Hour, ownRoles: map[string]bool{configured.RoleARN: true, "": true}}
 		o.configure(limits, keepAll)
 		read := reader(o)
-		for _, ref := range []secret.Ref{configured, other, configured} {
+		for _, ref := range []secret.Ref{other, configured, other} {
 			_, err := read(ref)
 			must(t, err)
 		}

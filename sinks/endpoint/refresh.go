@@ -55,7 +55,7 @@ func (c *core) refresh(ctx context.Context, s *settings, who *client, r *request
 	done, err := refresher.Refresh(ctx, Query{ID: p.id, Stage: p.stage, Role: p.role, Refresh: true, Rights: who.rights}, p.refused)
 	if err != nil {
 		resp := failedRead(p.role, err)
-		resp.role = p.role
+		resp.id, resp.role = p.id, p.role
 		return resp
 	}
 	state := "unchanged"
@@ -65,6 +65,6 @@ func (c *core) refresh(ctx context.Context, s *settings, who *client, r *request
 	b := appendNullable([]byte(`{"Name":`), done.Name)
 	b = appendNullable(append(b, `,"VersionId":`...), done.VersionID)
 	b = appendString(append(b, `,"State":`...), state)
-	return response{status: http.StatusOK, body: append(b, '}'), json: true, role: p.role,
+	return response{status: http.StatusOK, body: append(b, '}'), json: true, id: p.id, role: p.role,
 		subject: subject{secret: done.Name, version: done.VersionID}}
 }

@@ -139,7 +139,7 @@ func TestRolesAreSeen(t *testing.T) {
 		seen = append(seen, line)
 	}
 	o := endpoint.Options{Observe: func(e *endpoint.Exchange) error {
-		say(string(e.Outcome) + " " + e.Role)
+		say(string(e.Outcome) + " " + e.Secret + " " + e.Role)
 		return nil
 	}}
 	r := refreshing{
@@ -166,7 +166,7 @@ func TestRolesAreSeen(t *testing.T) {
 	if got := do(t, s, "POST", refresh+roleB, tokenT, "Content-Length: 0"); got.status != 403 || !strings.Contains(got.body, "from role: "+roleB) {
 		t.Errorf("a role that is refused: %d %s", got.status, got.body)
 	}
-	want := []string{"ok " + roleA, "denied " + roleB, "ok ", "refreshed db AWSPENDING " + roleA, "ok " + roleA, "denied " + roleB}
+	want := []string{"ok db " + roleA, "denied db " + roleB, "ok db ", "refreshed db AWSPENDING " + roleA, "ok db " + roleA, "denied db " + roleB}
 	mu.Lock()
 	defer mu.Unlock()
 	if diff := cmp.Diff(want, seen); diff != "" {
