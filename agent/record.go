@@ -73,7 +73,7 @@ func (a *Agent) observe(e *endpoint.Exchange) error {
 		return nil
 	}
 	entry := audit.Entry{
-		Event: eventOf(e.Operation), Via: "endpoint", Operation: e.Operation, Client: e.Client, Remote: e.Remote,
+		Event: eventOf(e.Operation), Via: "endpoint", Operation: e.Operation, Client: e.Client, Remote: e.Remote, RoleARN: cut(e.Role),
 	}
 	if e.PID > 0 {
 		entry.Peer = auditedPeer(e.UID, e.GID, e.PID)

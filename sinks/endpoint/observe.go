@@ -39,6 +39,9 @@ type Exchange struct {
 	// Secret is the id as the client wrote it, or empty where the request was
 	// refused before it was looked at. Anybody may have written it.
 	Secret string
+	// Role is the ARN of the role that the request had assumed for it, as the
+	// client wrote it, or empty.
+	Role string
 	// ARN and VersionID are those of the version answered, or empty.
 	ARN, VersionID string
 	// Operation is the one that a known client named in the SDKs' protocol.
@@ -65,7 +68,7 @@ type Part struct {
 // observed tells the observer, if there is one, and returns what the client
 // gets: r, or a failure if the observer forbids it. It writes to e.
 func (s *Server) observed(e *Exchange, req *request, remote string, began time.Time, r response) response {
-	*e = Exchange{Method: req.method, Outcome: r.outcome(), Secret: r.id, Remote: remote, Took: time.Since(began),
+	*e = Exchange{Method: req.method, Outcome: r.outcome(), Secret: r.id, Role: r.role, Remote: remote, Took: time.Since(began),
 		Operation: r.operation, Parts: r.parts}
 	e.Client = r.subject.client
 	if req.peer != nil {
