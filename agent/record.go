@@ -73,7 +73,7 @@ func (a *Agent) observe(e *endpoint.Exchange) error {
 		return nil
 	}
 	entry := audit.Entry{
-		Event: "get", Via: "endpoint", Client: e.Client, Remote: e.Remote, Secret: cut(e.Secret),
+		Event: "get", Via: "endpoint", Client: e.Client, Remote: e.Remote, Secret: cut(e.Secret), RoleARN: cut(e.Role),
 		ARN: e.ARN, VersionID: e.VersionID, Outcome: string(e.Outcome),
 	}
 	if e.PID > 0 {

@@ -47,6 +47,8 @@ type Entry struct {
 	Peer *Peer `json:"peer,omitempty"`
 	// Secret is the id as the client wrote it, or the configured name.
 	Secret string `json:"secret,omitempty"`
+	// RoleARN is the role that the client had assumed for it.
+	RoleARN string `json:"role_arn,omitempty"`
 	// Key is the field of a JSON secret that was asked for.
 	Key       string `json:"key,omitempty"`
 	ARN       string `json:"arn,omitempty"`

@@ -223,6 +223,14 @@ type OnDemand struct {
 	// Secrets are the secrets that may be read: names and globs, as those of
 	// clients, whose own rights count too.
 	Secrets []string `yaml:"secrets"`
+	// Roles are the roles that clients may have assumed by roleArn: ARNs and globs
+	// of them, in which * stands for any characters, / among them. A client needs
+	// them among its own roles too. Default: none.
+	Roles []string `yaml:"roles"`
+	// MaxRoles is how many roles are assumed at a time, beside those that the
+	// configuration itself has secrets read with. One that nobody asks for any
+	// more is given up with what was read through it. Default: 20.
+	MaxRoles int `yaml:"max_roles"`
 	// MaxEntries is how many versions are kept. Default: 1000.
 	MaxEntries int `yaml:"max_entries"`
 	// Interval is how old an answer may become while AWS answers. Default:
@@ -259,6 +267,10 @@ type Client struct {
 	// which * stands for any characters, / among them. What begins with arn: is
 	// compared with ARNs, all else with names.
 	Secrets []string `yaml:"secrets"`
+	// Roles are the roles that it may have assumed by roleArn, each for every
+	// secret above: ARNs and globs of them. A secret's name then means one of the
+	// role's account. Default: none.
+	Roles []string `yaml:"roles"`
 }
 
 // TokenFile is a path, or a mapping with these keys.

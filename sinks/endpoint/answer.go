@@ -48,6 +48,10 @@ type Query struct {
 	// the stage of its entry.
 	VersionID string
 	Stage     string
+	// Role is the ARN of the role to be assumed for the read, or empty. A name
+	// then means a secret of the role's account. A configured secret that is read
+	// with that very role answers too.
+	Role string
 	// Refresh asks for a read from the service whatever is known.
 	Refresh bool
 	// Rights are the client's. Read answers [ErrForbidden] for what they do not
@@ -112,8 +116,9 @@ type response struct {
 	json      bool
 	stale     bool
 	confirmed time.Time
-	// id is what the observer is told was asked for; see about.
-	id string
+	// id is what the observer is told was asked for, see about, and role the one
+	// that was to be assumed for it.
+	id, role string
 	// version is what body was made of, or nil.
 	version *secret.Version
 	// subject is what the answer was about, for whoever records it.
@@ -147,8 +152,6 @@ var (
 	respBadToken  = plain(http.StatusForbidden, "Bad Token")
 	respMethod    = plain(http.StatusMethodNotAllowed, "Not allowed")
 	respNotFound  = plain(http.StatusNotFound, "Not found")
-	respNoRoles   = jsonError(http.StatusBadRequest, "AccessDeniedException",
-		"roleArn needs clients[].roles in the agent's configuration, which gives none")
 	respForbidden = errorResponse(ErrForbidden)
 )
 
@@ -239,11 +242,8 @@ func (c *core) route(ctx context.Context, s *settings, who *client, r *request, 
 	} else {
 		return respNotFound
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return plain(http.StatusBadRequest, err.Error())
-	case p.hasRole:
-		return respNoRoles
 	}
 	var resp response
 	if p.waitVersion != "" {
@@ -254,14 +254,15 @@ func (c *core) route(ctx context.Context, s *settings, who *client, r *request, 
 	if p.key != "" && resp.version != nil {
 		resp = withKey(resp, resp.version, p.key)
 	}
+	resp.role = p.role
 	return resp
 }
 
 // find answers from the view, or else from the Reader.
 func (c *core) find(ctx context.Context, who *client, p *params) (resp response, fromView bool) {
 	if !p.refresh {
-		if hit := c.view.Load().find(p); hit != nil && hit.response.status != 0 {
-			if !hit.allowed(who.rights) {
+		if hit := c.view.Load().find(p); hit != nil && hit.answers(p) {
+			if !hit.allowed(who.rights) || !who.rights.MayAssume(p.role) {
 				return respForbidden.about(p.id, nil), true
 			}
 			return hit.response.about(p.id, hit.version), true
@@ -273,9 +274,9 @@ func (c *core) find(ctx context.Context, who *client, p *params) (resp response,
 func (c *core) read(ctx context.Context, p *params, rights *Rights) response {
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
-	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Refresh: p.refresh, Rights: rights})
+	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Role: p.role, Refresh: p.refresh, Rights: rights})
 	if err != nil {
-		return errorResponse(err).about(p.id, nil)
+		return failedRead(p.role, err).about(p.id, nil)
 	}
 	if a.Body == nil {
 		a.Body = NewBody(a.Version)

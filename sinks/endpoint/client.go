@@ -56,6 +56,9 @@ func (s *settings) setClients(tokens *Tokens, clients []Client) error {
 		if err := c.Rights.Secrets.Check(); err != nil {
 			errs = append(errs, fmt.Errorf("client %s: %w", c.Name, err))
 		}
+		if err := c.Rights.Roles.Check(); err != nil {
+			errs = append(errs, fmt.Errorf("client %s: %w", c.Name, err))
+		}
 		s.clients = append(s.clients, &client{name: c.Name, tokens: c.Tokens, uids: c.UIDs, gids: c.GIDs, rights: &c.Rights})
 	}
 	return errors.Join(errs...)

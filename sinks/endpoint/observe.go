@@ -39,6 +39,9 @@ type Exchange struct {
 	// Secret is the id as the client wrote it, or empty where the request was
 	// refused before it was looked at. Anybody may have written it.
 	Secret string
+	// Role is the ARN of the role that the request had assumed for it, as the
+	// client wrote it, or empty.
+	Role string
 	// ARN and VersionID are those of the version answered, or empty.
 	ARN, VersionID string
 	// Client is the client's name, empty where clients have none.
@@ -58,7 +61,7 @@ func (s *Server) observed(req *request, remote string, began time.Time, r respon
 	if s.observe == nil {
 		return r
 	}
-	e := Exchange{Method: req.method, Outcome: r.outcome(), Secret: r.id, Remote: remote, Took: time.Since(began)}
+	e := Exchange{Method: req.method, Outcome: r.outcome(), Secret: r.id, Role: r.role, Remote: remote, Took: time.Since(began)}
 	e.Client = r.subject.client
 	if req.peer != nil {
 		e.UID, e.GID, e.PID = req.peer.UID, req.peer.GID, req.peer.PID
