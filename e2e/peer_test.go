@@ -7,12 +7,12 @@ import (
 )
 
 // wcp returns the path of AWS's agent, the Workload Credentials Provider: what
-// SECRETSD_WCP names, or else the program that lies beside the checkout. It is
+// SECRETSD_PEER names, or else the program that lies beside the checkout. It is
 // no part of the repository and nothing installs it, so that a test is skipped
 // without it, in CI too.
 func wcp(t *testing.T) string {
 	t.Helper()
-	path := os.Getenv("SECRETSD_WCP")
+	path := os.Getenv("SECRETSD_PEER")
 	if path == "" {
 		path = filepath.Join("..", "..", "shared", "peer-binaries", "aws-workload-credentials-provider")
 	}
@@ -21,7 +21,7 @@ func wcp(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); err != nil {
-		t.Skipf("AWS's agent is not there, SECRETSD_WCP can name it: %v", err)
+		t.Skipf("AWS's agent is not there, SECRETSD_PEER can name it: %v", err)
 	}
 	return path
 }

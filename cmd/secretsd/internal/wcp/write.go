@@ -166,7 +166,7 @@ func (s *settings) writeEndpoint(p *page) {
 	p.key(1, "token_env: %s", list(s.tokenEnv))
 	s.writeHeaders(p)
 	s.writePrefix(p)
-	p.comment(1, "max_conn: here requests that are being answered; idle connections do not count.")
+	p.comment(1, "max_conn: here requests that are being answered; more connections may be open.")
 	p.key(1, "max_connections: %d", s.maxConn)
 	p.comment(1, "As with AWS's agent, whoever has the token reads what the agent's role may read. Name secrets here to narrow that, or give programs tokens of their own: clients.")
 	p.key(1, "on_demand:")
