@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -185,7 +186,8 @@ func TestConvertDiffersWhereItSays(t *testing.T) {
 	}
 }
 
-// scripted is a Secrets Manager whose secret denied/x is denied.
+// scripted is a Secrets Manager whose secret denied/x is denied, and an STS that
+// lets everybody assume every role.
 func scripted(t *testing.T) (*local.Service, string) {
 	t.Helper()
 	service := local.New(local.Options{Region: "us-west-2", Fault: func(_, id string) *local.Fault {
@@ -194,9 +196,28 @@ func scripted(t *testing.T) (*local.Service, string) {
 		}
 		return nil
 	}})
-	server := httptest.NewServer(service)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Amz-Target") != "" {
+			service.ServeHTTP(w, r)
+			return
+		}
+		answerSTS(w, r)
+	}))
 	t.Cleanup(server.Close)
 	return service, server.URL
+}
+
+// answerSTS answers AssumeRole and GetCallerIdentity (AWS STS, API reference).
+func answerSTS(w http.ResponseWriter, r *http.Request) {
+	action := r.FormValue("Action")
+	result := "<Account>123456789012</Account><Arn>arn:aws:sts::123456789012:assumed-role/r/s</Arn><UserId>AROA:s</UserId>"
+	if action == "AssumeRole" {
+		result = "<Credentials><AccessKeyId>ASIAEXAMPLE</AccessKeyId><SecretAccessKey>example</SecretAccessKey>" +
+			"<SessionToken>example</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>" +
+			"<AssumedRoleUser><Arn>" + html.EscapeString(r.FormValue("RoleArn")) + "/s</Arn><AssumedRoleId>AROA:s</AssumedRoleId></AssumedRoleUser>"
+	}
+	w.Header().Set("Content-Type", "text/xml")
+	fmt.Fprintf(w, `<%[1]sResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><%[1]sResult>%[2]s</%[1]sResult></%[1]sResponse>`, action, result)
 }
 
 // TestConvertedAnswersAlike starts AWS's agent with a configuration and ours with
@@ -219,7 +240,7 @@ max_conn = 50
 max_roles = 2
 validate_credentials = false
 [capabilities.secrets_manager.cache]
-ttl_seconds = 1
+ttl_seconds = 3
 cache_size = 20
 [capabilities.secrets_manager.security]
 ssrf_headers = ["X-Team-Token", "X-Aws-Parameters-Secrets-Token"]
@@ -233,7 +254,8 @@ log_to_file = false
 http_port = "PORT"
 region = "us-west-2"
 path_prefix = "/team/"
-ttl_seconds = "1"
+ttl_seconds = "3"
+max_roles = "2"
 ssrf_env_variables = ["TEAM_TOKEN"]
 ssrf_headers = ["X-Aws-Parameters-Secrets-Token", "X-Team-Token"]
 validate_credentials = false
@@ -278,28 +300,32 @@ func answersAlike(t *testing.T, theirs, toml string) {
 	for _, r := range []struct {
 		method, target string
 		header         http.Header
+		says           string
 	}{
-		{"GET", "/ping", nil},
-		{"GET", "/secretsmanager/get?secretId=app/db", good},
-		{"GET", "/secretsmanager/get?secretId=app%2Fdb&versionStage=AWSCURRENT", http.Header{"X-Aws-Parameters-Secrets-Token": {teamToken}}},
-		{"GET", "/team/app/db", good},
-		{"GET", "/team/app/db?refreshNow=true", good},
-		{"GET", "/v1/app/db", good},
-		{"GET", "/secretsmanager/get?secretId=app/db&versionStage=AWSPREVIOUS", good},
-		{"GET", "/secretsmanager/get?secretId=not/there", good},
-		{"GET", "/secretsmanager/get?secretId=" + url.QueryEscape(arn), good},
-		{"GET", "/secretsmanager/get?secretId=denied/x", good},
-		{"GET", "/secretsmanager/get", good},
-		{"GET", "/secretsmanager/get?secretId=app/db&what=1", good},
-		{"GET", "/secretsmanager/get?secretId=app/db", nil},
-		{"GET", "/secretsmanager/get?secretId=app/db", http.Header{"X-Team-Token": {"wrong-wrong-wrong-wrong"}}},
-		{"GET", "/secretsmanager/get?secretId=app/db", http.Header{"X-Vault-Token": {teamToken}}},
-		{"GET", "/secretsmanager/get?secretId=app/db", http.Header{"X-Team-Token": {teamToken}, "X-Forwarded-For": {"192.0.2.1"}}},
-		{"POST", "/secretsmanager/get?secretId=app/db", good},
-		{"GET", "/secretsmanager/get?secretId=app/db&roleArn=me", good},
+		{"GET", "/ping", nil, "200 healthy"},
+		{"GET", "/secretsmanager/get?secretId=app/db", good, `"VersionStages":["AWSCURRENT"]`},
+		{"GET", "/secretsmanager/get?secretId=app%2Fdb&versionStage=AWSCURRENT", http.Header{"X-Aws-Parameters-Secrets-Token": {teamToken}}, `"VersionStages":["AWSCURRENT"]`},
+		{"GET", "/team/app/db", good, `"VersionStages":["AWSCURRENT"]`},
+		{"GET", "/team/app/db?refreshNow=true", good, `"VersionStages":["AWSCURRENT"]`},
+		{"GET", "/v1/app/db", good, "404 "},
+		{"GET", "/secretsmanager/get?secretId=app/db&versionStage=AWSPREVIOUS", good, "ResourceNotFoundException"},
+		{"GET", "/secretsmanager/get?secretId=not/there", good, "ResourceNotFoundException"},
+		{"GET", "/secretsmanager/get?secretId=" + url.QueryEscape(arn), good, "ResourceNotFoundException"},
+		{"GET", "/secretsmanager/get?secretId=denied/x", good, "AccessDeniedException"},
+		{"GET", "/secretsmanager/get", good, "400 "},
+		{"GET", "/secretsmanager/get?secretId=app/db&what=1", good, "400 "},
+		{"GET", "/secretsmanager/get?secretId=app/db", nil, "403 Bad Token"},
+		{"GET", "/secretsmanager/get?secretId=app/db", http.Header{"X-Team-Token": {"wrong-wrong-wrong-wrong"}}, "403 Bad Token"},
+		{"GET", "/secretsmanager/get?secretId=app/db", http.Header{"X-Vault-Token": {teamToken}}, "403 Bad Token"},
+		{"GET", "/secretsmanager/get?secretId=app/db", http.Header{"X-Team-Token": {teamToken}, "X-Forwarded-For": {"192.0.2.1"}}, "400 Forwarded"},
+		{"POST", "/secretsmanager/get?secretId=app/db", good, "405 "},
+		{"GET", "/secretsmanager/get?secretId=app/db&roleArn=me", good, "400 "},
+		{"GET", "/secretsmanager/get?secretId=app/db&roleArn=arn:aws:iam::123456789012:role/one", good, `"VersionStages":["AWSCURRENT"]`},
+		{"GET", "/team/app/db?roleArn=arn:aws:iam::210987654321:role/two", good, `"VersionStages":["AWSCURRENT"]`},
+		{"GET", "/team/app/db?roleArn=arn:aws:iam::210987654321:role/three", good, "MaxRolesExceeded"},
 	} {
 		want, got := ask(t, r.method, "http://"+their+r.target, r.header), ask(t, r.method, "http://"+our+r.target, r.header)
-		if got != want {
+		if got != want || !strings.Contains(want, r.says) {
 			t.Errorf("%s %s with %v: secretsd answers\n%s\nAWS's agent\n%s", r.method, r.target, r.header, got, want)
 		}
 	}
