@@ -391,6 +391,11 @@ type Error struct {
 	hint string
 }
 
+// NewError returns an [Error] at place, with a hint that may be empty.
+func NewError(place, hint, format string, args ...any) *Error {
+	return &Error{Place: place, Err: fmt.Errorf(format, args...), hint: hint}
+}
+
 // Error returns "PLACE: what is wrong".
 func (e *Error) Error() string { return e.Place + ": " + e.Err.Error() }
 

@@ -88,6 +88,13 @@ func regionOfARN(id string) (string, bool) {
 	return m[1], true
 }
 
+// IsSecretID reports whether id can be that of a secret: a name, or an ARN with
+// or without its random suffix.
+func IsSecretID(id string) bool {
+	_, isARN := regionOfARN(id)
+	return isARN || isName(id, maxName)
+}
+
 // maxName is the most characters a secret's name has (CreateSecret, API
 // reference).
 const maxName = 512
