@@ -52,6 +52,8 @@ type SecretStatus struct {
 	ID   string `json:"id"`
 	// ARN is the one the service has answered with; empty before.
 	ARN string `json:"arn,omitempty"`
+	// Optional says that it may be absent.
+	Optional bool `json:"optional,omitempty"`
 	// Stage is the staging label that is followed; empty for a pinned version.
 	Stage string `json:"stage,omitempty"`
 	// VersionID is the version in use; empty if none was ever read.
@@ -73,6 +75,11 @@ type SecretStatus struct {
 	Hint  string `json:"hint,omitempty"`
 
 	failures map[string]uint64
+}
+
+// Absent reports whether there is no such secret, and need not be.
+func (s *SecretStatus) Absent() bool {
+	return s.Optional && s.VersionID == "" && s.Kind == secret.NotFound.String()
 }
 
 // The states of a file.
@@ -239,7 +246,7 @@ func (a *Agent) Status() Status {
 }
 
 func secretStatus(c *schedule, e store.Entry, plan refreshPlan, now time.Duration, wall time.Time, maxStale time.Duration) SecretStatus {
-	s := SecretStatus{Name: c.name, ID: c.ref.ID, Stage: c.ref.Stage, Stale: e.Err != nil, failures: map[string]uint64{}}
+	s := SecretStatus{Name: c.name, ID: c.ref.ID, Optional: !c.required, Stage: c.ref.Stage, Stale: e.Err != nil, failures: map[string]uint64{}}
 	if e.Version != nil {
 		s.ARN, s.VersionID, s.ConfirmedAt = e.Version.ARN, e.Version.VersionID, e.ConfirmedAt
 		s.AgeSeconds = (now - e.Confirmed).Round(time.Millisecond).Seconds()
