@@ -50,7 +50,10 @@ type Agent struct {
 	apply    *applier
 	onDemand *onDemand
 	limits   *limits
-	reloads  chan reload
+	// open are the connections of all listeners but the control socket, which
+	// must answer also when others are flooded.
+	open    *endpoint.Connections
+	reloads chan reload
 
 	// What follows belongs to the applying goroutine once Run has begun.
 	build     *build
@@ -106,6 +109,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 	a := &Agent{opts: opts, log: opts.Logger, clock: opts.clock, reloads: make(chan reload), expiredSaid: map[string]bool{}}
 	a.health.clock, a.seen = a.clock, newSeen()
 	a.limits = newLimits(a.clock)
+	a.open = endpoint.NewConnections(openLimit(0))
 	if a.state, err = openState(cfg.StateDir); err != nil {
 		b.close()
 		return nil, err

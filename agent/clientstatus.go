@@ -126,7 +126,7 @@ func (t *traffic) clientStatus(e *config.Endpoint) []ClientStatus {
 	}
 	for i := range e.Clients {
 		c := &e.Clients[i]
-		add(ClientStatus{Name: c.Name, TokenFile: c.TokenFile.Path, UIDs: c.UIDs, GIDs: c.GIDs, Secrets: c.Secrets})
+		add(ClientStatus{Name: c.Name, TokenFile: c.TokenFile.Path, UIDs: c.UIDs, GIDs: c.GIDs, Secrets: c.Secrets, Roles: c.Roles})
 	}
 	return list
 }

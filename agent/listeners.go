@@ -60,7 +60,7 @@ func (l *listeners) prepare(ctx context.Context, a *Agent, b *build) error {
 	err := errors.Join(
 		l.prepareEndpoint(ctx, a, b.cfg),
 		l.prepareTelemetry(ctx, a, b.cfg.Telemetry),
-		l.prepareLocal(ctx, b),
+		l.prepareLocal(ctx, a, b),
 		l.prepareAudit(a, b.cfg.Audit),
 	)
 	if err == nil {
@@ -81,6 +81,7 @@ func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, cfg *config.C
 	if e == nil {
 		l.onCommit = append(l.onCommit, func() {
 			l.tokens = nil
+			a.open.SetLimit(openLimit(0))
 			a.seen.traffic.keep(nil)
 		})
 		return nil
@@ -91,8 +92,17 @@ func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, cfg *config.C
 	}
 	opts, top := endpointOptions(e, a.log), tokens[""].tokens
 	opts.Observe, opts.Mark = a.observe, func(client string) any { return a.seen.traffic.caller(client) }
-	l.onCommit = append(l.onCommit, func() { a.seen.traffic.keep(clientNames(e)) })
-	opts.Clients = tokens.clients(e)
+	opts.Clients, opts.Connections = tokens.clients(e), a.open
+	l.onCommit = append(l.onCommit, func() {
+		a.open.SetLimit(openLimit(e.MaxConnections))
+		a.seen.traffic.keep(clientNames(e))
+	})
+	if e.UnsafeAnySignature {
+		l.onCommit = append(l.onCommit, func() {
+			a.log.Warn("unsafe_any_signature is set: every program that reaches the endpoint's address can read all that the top-level token can",
+				"listen", e.Listen)
+		})
+	}
 	if e.Listen != "" {
 		if err := l.prepareServer(ctx, a, endpointListener, e.Listen, opts, top); err != nil {
 			return err
@@ -128,6 +138,11 @@ func (l *listeners) prepareServer(ctx context.Context, a *Agent, name, addr stri
 		return err
 	}
 	l.next[name] = &listener{addr: addr, bound: srv.Addr().String(), serve: srv.Serve, shutdown: srv.Shutdown, server: srv}
+	if opts.Socket == nil && !onLoopback(addr) {
+		l.onCommit = append(l.onCommit, func() {
+			a.log.Warn("the endpoint can be reached from other machines: tokens and secrets cross the network in plain text", "listen", addr)
+		})
+	}
 	return nil
 }
 
@@ -135,10 +150,10 @@ func (l *listeners) prepareTelemetry(ctx context.Context, a *Agent, t *config.Te
 	if t == nil {
 		return nil
 	}
-	return l.prepareHTTP(ctx, telemetryListener, t.Listen, a.telemetry(t.Listen))
+	return l.prepareHTTP(ctx, a, telemetryListener, t.Listen, a.telemetry(t.Listen))
 }
 
-func (l *listeners) prepareLocal(ctx context.Context, b *build) error {
+func (l *listeners) prepareLocal(ctx context.Context, a *Agent, b *build) error {
 	conf := b.cfg.Source.Local
 	if b.service == nil || conf == nil {
 		l.follow, l.following = nil, ""
@@ -151,11 +166,11 @@ func (l *listeners) prepareLocal(ctx context.Context, b *build) error {
 	if conf.Listen == "" {
 		return nil
 	}
-	return l.prepareHTTP(ctx, localListener, conf.Listen, b.service)
+	return l.prepareHTTP(ctx, a, localListener, conf.Listen, b.service)
 }
 
 // prepareHTTP keeps or binds a plain HTTP listener.
-func (l *listeners) prepareHTTP(ctx context.Context, name, addr string, h http.Handler) error {
+func (l *listeners) prepareHTTP(ctx context.Context, a *Agent, name, addr string, h http.Handler) error {
 	if kept := l.running[name]; kept != nil && kept.addr == addr {
 		l.next[name] = kept
 		l.onCommit = append(l.onCommit, func() { kept.handler.Store(&h) })
@@ -174,10 +189,10 @@ func (l *listeners) prepareHTTP(ctx context.Context, name, addr string, h http.H
 	srv := &http.Server{
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*current.Load()).ServeHTTP(w, r) }),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
-		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
+		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10, ConnState: a.open.State,
 	}
 	l.next[name] = &listener{addr: addr, bound: ln.Addr().String(), handler: current,
-		serve: func() error { return srv.Serve(ln) },
+		serve: func() error { return srv.Serve(a.open.Limit(ln)) },
 		shutdown: func(ctx context.Context) error {
 			defer ln.Close()
 			return srv.Shutdown(ctx)
@@ -262,6 +277,17 @@ func (l *listeners) publish(v *endpoint.View) {
 			ln.server.Publish(v)
 		}
 	}
+}
+
+// servers returns those of the endpoint.
+func (l *listeners) servers() []*endpoint.Server {
+	var list []*endpoint.Server
+	for _, ln := range l.running {
+		if ln.server != nil {
+			list = append(list, ln.server)
+		}
+	}
+	return list
 }
 
 // endpointAddr returns the endpoint's address, or its socket where it has no

@@ -10,6 +10,7 @@ import (
 	"secretsd/agent/notify"
 	"secretsd/agent/secret"
 	"secretsd/agent/store"
+	"secretsd/sinks/endpoint"
 )
 
 // Status is the state of an agent, for people and programs. It is plain data
@@ -121,6 +122,7 @@ type passed struct {
 	files   []FileStatus
 	counted counted
 	bound   Addrs
+	servers []*endpoint.Server
 }
 
 // counted is what the applying goroutine has done so far.
@@ -185,7 +187,8 @@ func (a *Agent) CountFailedReload(err error) { a.seen.reloaded(err) }
 // note keeps what a pass has left for Status.
 func (a *Agent) note(snap *store.Snapshot) {
 	p := &passed{
-		build: a.build, snap: snap, files: make([]FileStatus, len(a.build.outputs)), counted: a.apply.counted, bound: a.Addrs(),
+		build: a.build, snap: snap, files: make([]FileStatus, len(a.build.outputs)), counted: a.apply.counted,
+		bound: a.Addrs(), servers: a.listeners.servers(),
 	}
 	now, wall := a.clock(), time.Now()
 	for i, o := range a.build.outputs {

@@ -82,7 +82,8 @@ func runDev(ctx context.Context, e env, f devFlags) error {
 	if err != nil {
 		return err
 	}
-	log, level := newLogger(e.stderr, &cfg.Log)
+	log, level, flush := newAgentLogger(e.stderr, &cfg.Log)
+	defer flush()
 	s := service{log: log, level: level, reload: e.reload, read: read, stdout: e.stdout}
 	// Only the sample's own secrets are known to exist, and worth waiting for.
 	waits := filepath.Dir(f.config) == dir && f.secrets == ""

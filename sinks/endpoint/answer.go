@@ -48,6 +48,10 @@ type Query struct {
 	// the stage of its entry.
 	VersionID string
 	Stage     string
+	// Role is the ARN of the role to be assumed for the read, or empty. A name
+	// then means a secret of the role's account. A configured secret that is read
+	// with that very role answers too.
+	Role string
 	// Refresh asks for a read from the service whatever is known.
 	Refresh bool
 	// Rights are the client's. Read answers [ErrForbidden] for what they do not
@@ -92,9 +96,17 @@ type request struct {
 	header header
 	// peer is who is at the other end of a unix socket; nil for TCP.
 	peer *Peer
+	// post is there where the method is POST and nil else.
+	post *post
 	// extend gives the request that much time from now on, whatever the server's
 	// timeouts; nil where the server cannot.
 	extend func(time.Duration)
+	// patience returns a context that also ends when the client has gone, and what
+	// ends the watching; nil where the request's context does so already.
+	patience func(context.Context) (context.Context, func())
+	// passed are the settings whose checks at the door the same head has passed
+	// before, or nil.
+	passed *settings
 	// inFlight is how many requests are being answered, this one included.
 	inFlight int64
 }
@@ -112,14 +124,23 @@ type response struct {
 	json      bool
 	stale     bool
 	confirmed time.Time
-	// id is what the observer is told was asked for; see about.
-	id string
+	// closes has the connection closed after the answer.
+	closes bool
+	// id is what the observer is told was asked for, see about, and role the one
+	// that was to be assumed for it.
+	id, role string
 	// version is what body was made of, or nil.
 	version *secret.Version
 	// subject is what the answer was about, for whoever records it.
 	subject subject
 	// waited says that the request was one that waits for a change.
 	waited bool
+	// as is the outcome where it is not the one that status and body say.
+	as Outcome
+	// requestID is set in answers to the SDKs' protocol, and operation where its
+	// caller is known. parts are the secrets of a batch.
+	requestID, operation string
+	parts                []Part
 }
 
 // subject is what an answer was about. Each field is empty where it is not
@@ -151,8 +172,6 @@ var (
 	respBadToken  = plain(http.StatusForbidden, "Bad Token")
 	respMethod    = plain(http.StatusMethodNotAllowed, "Not allowed")
 	respNotFound  = plain(http.StatusNotFound, "Not found")
-	respNoRoles   = jsonError(http.StatusBadRequest, "AccessDeniedException",
-		"roleArn needs clients[].roles in the agent's configuration, which gives none")
 	respForbidden = errorResponse(ErrForbidden)
 )
 
@@ -168,8 +187,10 @@ type core struct {
 	reader   Reader
 	// polls are the requests that wait for a change.
 	polls atomic.Int64
-	// badTokens counts the requests that nobody known has sent.
-	badTokens atomic.Uint64
+	// bodies are the requests whose bodies are still to come.
+	bodies atomic.Int64
+	// strangers are the requests that nobody known has sent.
+	strangers
 
 	mu   sync.Mutex
 	next chan struct{} // closed by the next publish; nil where nobody waits
@@ -184,22 +205,25 @@ type core struct {
 func (c *core) answer(ctx context.Context, r *request) response {
 	s := c.settings.Load()
 	path, query := splitTarget(r.target)
+	if isSDK(r, path, query) {
+		return c.sdk(ctx, s, r)
+	}
 	ping := path == pathPing
 	limit := s.maxInFlight
 	if ping {
 		limit += pingSlack
 	}
 	switch {
-	case r.inFlight-c.polls.Load() > limit:
+	case r.inFlight-c.resting() > limit:
 		return respOverLimit
-	case !ping && !s.atDoor(r):
+	case !ping && r.passed != s && !s.atDoor(r):
 		return respForwarded
 	}
 	var who *client
 	if !ping {
+		r.passed = s
 		if who = s.identify(r); who == nil {
-			c.badTokens.Add(1)
-			return respBadToken
+			return c.refuse(ctx, respBadToken)
 		}
 	}
 	resp := c.allowed(ctx, s, who, r, path, query)
@@ -208,6 +232,11 @@ func (c *core) answer(ctx context.Context, r *request) response {
 	}
 	return resp
 }
+
+// resting is how many of the requests in flight do nothing but wait: for a
+// change, for the rest of themselves, or to be refused. Each kind has a limit of
+// its own.
+func (c *core) resting() int64 { return c.polls.Load() + c.bodies.Load() + c.waiting.Load() }
 
 // allowed answers a request whose client may ask; who is nil for /ping.
 func (c *core) allowed(ctx context.Context, s *settings, who *client, r *request, path, query string) response {
@@ -243,44 +272,47 @@ func (c *core) route(ctx context.Context, s *settings, who *client, r *request, 
 	} else {
 		return respNotFound
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return plain(http.StatusBadRequest, err.Error())
-	case p.hasRole:
-		return respNoRoles
 	}
 	var resp response
 	if p.waitVersion != "" {
 		resp = c.poll(ctx, s, who, r, &p)
 		resp.waited = true
 	} else {
-		resp, _ = c.find(ctx, who, &p)
+		resp, _ = c.find(ctx, who, r, &p)
 	}
 	if p.key != "" && resp.version != nil {
 		resp = withKey(resp, resp.version, p.key)
 	}
+	resp.role = p.role
 	return resp
 }
 
 // find answers from the view, or else from the Reader.
-func (c *core) find(ctx context.Context, who *client, p *params) (resp response, fromView bool) {
+func (c *core) find(ctx context.Context, who *client, r *request, p *params) (resp response, fromView bool) {
 	if !p.refresh {
-		if hit := c.view.Load().find(p); hit != nil && hit.response.status != 0 {
-			if !hit.allowed(who.rights) {
+		if hit := c.view.Load().find(p); hit != nil && hit.answers(p) {
+			if !hit.allowed(who.rights) || !who.rights.MayAssume(p.role) {
 				return respForbidden.about(p.id, nil), true
 			}
 			return hit.response.about(p.id, hit.version), true
 		}
 	}
-	return c.read(ctx, p, who.rights), false
+	return c.read(ctx, r, p, who.rights), false
 }
 
-func (c *core) read(ctx context.Context, p *params, rights *Rights) response {
+func (c *core) read(ctx context.Context, req *request, p *params, rights *Rights) response {
+	if req.patience != nil {
+		var stop func()
+		ctx, stop = req.patience(ctx)
+		defer stop()
+	}
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
-	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Refresh: p.refresh, Rights: rights})
+	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Role: p.role, Refresh: p.refresh, Rights: rights})
 	if err != nil {
-		return errorResponse(err).about(p.id, nil)
+		return failedRead(p.role, err).about(p.id, nil)
 	}
 	if a.Body == nil {
 		a.Body = NewBody(a.Version)

@@ -91,6 +91,7 @@ type reply struct {
 	status int
 	header http.Header
 	body   string
+	closes bool
 }
 
 // dial connects, with a deadline after which every read fails the test.
@@ -128,7 +129,7 @@ func receive(t *testing.T, conn net.Conn, method string) reply {
 	if err != nil {
 		t.Fatalf("read the body: %v", err)
 	}
-	return reply{status: resp.StatusCode, header: resp.Header, body: string(body)}
+	return reply{status: resp.StatusCode, header: resp.Header, body: string(body), closes: resp.Close}
 }
 
 // head returns an HTTP/1.1 request without a body, byte for byte.

@@ -31,6 +31,8 @@ type Options struct {
 	// 0 takes a free one. There is no default. Not looked at where there is a
 	// Socket.
 	Listen string
+	// AnyAddress permits a Listen address that other machines can reach.
+	AnyAddress bool
 	// Socket is listened on in place of Listen where it is not nil.
 	Socket *Socket
 	// TokenHeaders are the headers a token may come in; a request passes if any
@@ -45,9 +47,18 @@ type Options struct {
 	// MaxConnections is how many requests are answered at a time; /ping has two
 	// more. Default: [DefaultMaxConnections].
 	MaxConnections int
+	// Connections are shared with the other servers that are given the same.
+	// Default: the server's own, with room for twice MaxConnections and some.
+	Connections *Connections
 	// Clients are those who may read some of the secrets, beside whoever has
 	// one of the tokens given with the options.
 	Clients []Client
+	// AnySignature takes a request of the SDKs' protocol that has a signature of
+	// whatever kind, over TCP, for one of the top-level token's holder if it is
+	// nobody else's. There must be such a token. For programs whose keys cannot
+	// be chosen: every program that reaches the address can read what that token
+	// reads.
+	AnySignature bool
 	// Timeouts bound what a slow client can hold.
 	Timeouts Timeouts
 	// Logger gets what the HTTP server has to say, accept errors above all.
@@ -58,14 +69,15 @@ type Options struct {
 	// request. It may be nil.
 	Mark func(client string) any
 	// Observe is told of every request, before its answer is written, by the
-	// goroutine that serves it. The Exchange is its own. With an error the
-	// client gets an internal failure instead. It may be nil.
+	// goroutine that serves it. The Exchange is used again afterwards. With an
+	// error the client gets an internal failure instead. It may be nil.
 	Observe func(*Exchange) error
 }
 
 // Timeouts bound the parts of a connection's life. Zero means the default
 // beside each field. Read and Write must leave the Reader its 15 s: net/http
-// ends a request's context with the first of them.
+// ends a request's context with the first of them. They are kept to within a
+// second.
 type Timeouts struct {
 	ReadHeader time.Duration // from the first byte to the end of the head: 5s
 	Read       time.Duration // from the first byte to the end of the body: 30s
@@ -83,6 +95,19 @@ func (t Timeouts) withDefaults() Timeouts {
 	}
 }
 
+// shortest returns the shortest of the timeouts that the server keeps itself.
+func (t *Timeouts) shortest() time.Duration { return min(t.ReadHeader, t.Write, t.Idle) }
+
+// openLimit returns how many connections are open at most where the options do
+// not share them: as many as can be answered, as many that wait for a change,
+// and some that are idle.
+func (o Options) openLimit() int {
+	return 2*cmp.Or(o.MaxConnections, DefaultMaxConnections) + idleSlack
+}
+
+// idleSlack is room for idle connections and for refusals that wait.
+const idleSlack = 64
+
 // Check returns all that is wrong with o and can be told without binding
 // anything, joined, each with a hint.
 func (o Options) Check() error {
@@ -90,7 +115,17 @@ func (o Options) Check() error {
 	if o.Socket != nil {
 		return errors.Join(o.Socket.Check(), err)
 	}
-	return errors.Join(checkListen(o.Listen), err)
+	return errors.Join(checkListen(o.Listen, o.AnyAddress), o.checkAnySignature(), err)
+}
+
+// checkAnySignature keeps the network out: who needs no key must at least be on
+// this machine.
+func (o Options) checkAnySignature() error {
+	if o.AnySignature && checkListen(o.Listen, false) != nil {
+		return withHint("listen on a loopback address, or take unsafe_any_signature away",
+			"accept any signature on %s: not a loopback address", o.Listen)
+	}
+	return nil
 }
 
 // bind binds what the options name.
@@ -108,7 +143,10 @@ func (o Options) bind(ctx context.Context) (net.Listener, error) {
 // settings is what requests are checked by: immutable, and replaced whole by a
 // reload.
 type settings struct {
-	clients      []*client
+	clients []*client
+	// top is the one with the top-level tokens, or nil.
+	top          *client
+	anySignature bool
 	tokenHeaders []string
 	pathPrefix   string
 	hosts        map[string]bool
@@ -119,7 +157,7 @@ func (o Options) settings(tokens *Tokens) (*settings, error) {
 	s := &settings{
 		pathPrefix:  cmp.Or(o.PathPrefix, DefaultPathPrefix),
 		hosts:       make(map[string]bool, len(o.AllowedHosts)),
-		maxInFlight: int64(cmp.Or(o.MaxConnections, DefaultMaxConnections)),
+		maxInFlight: int64(cmp.Or(o.MaxConnections, DefaultMaxConnections)), anySignature: o.AnySignature,
 	}
 	errs := []error{s.setHeaders(o.TokenHeaders), s.setHosts(o.AllowedHosts), s.setClients(tokens, o.Clients)}
 	if !strings.HasPrefix(s.pathPrefix, "/") || strings.ContainsAny(s.pathPrefix, "?# \t\r\n") {
@@ -175,16 +213,16 @@ func (s *settings) setHosts(hosts []string) error {
 	return errors.Join(errs...)
 }
 
-// checkListen holds that the endpoint listens on loopback only. Names other
-// than localhost are refused unresolved: what they mean is up to somebody
-// else's DNS.
-func checkListen(listen string) error {
+// checkListen holds that the endpoint listens on loopback only, or with
+// anyAddress on an address. Names other than localhost are refused unresolved:
+// what they mean is up to somebody else's DNS.
+func checkListen(listen string, anyAddress bool) error {
 	const hint = "listen on a loopback address such as 127.0.0.1:2773"
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
 		return withHint(hint, "listen on %q: not an address with a port", listen)
 	}
-	if !isLoopbackName(host) {
+	if _, err := netip.ParseAddr(host); !isLoopbackName(host) && (!anyAddress || err != nil) {
 		return withHint(hint, "listen on %s: not a loopback address", listen)
 	}
 	if _, err := netip.ParseAddrPort("127.0.0.1:" + port); err != nil {

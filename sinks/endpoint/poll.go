@@ -54,7 +54,7 @@ func (c *core) poll(ctx context.Context, s *settings, who *client, r *request, p
 	defer deadline.Stop()
 	for {
 		changed := c.viewChanged()
-		resp, fromView := c.find(ctx, who, p)
+		resp, fromView := c.find(ctx, who, r, p)
 		if resp.status != http.StatusOK || resp.subject.version != p.waitVersion {
 			return resp
 		}

@@ -1,32 +1,46 @@
 package endpoint
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
-	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-// maxHeaderBytes bounds a request's head; net/http adds 4096 of its own. The
-// longest thing a client has to say is a session token of a few kilobytes.
-const maxHeaderBytes = 16 << 10
-
 // Server serves the endpoint on one address or socket. Its methods may be called from
 // any goroutine.
+//
+// It reads plain requests by itself, which is what makes a hit cheap: see
+// [plainHead]. At the first other one it gives the connection to net/http, for
+// as long as that lasts. Both ask the same core.
 type Server struct {
 	core     core
 	inFlight atomic.Int64
-	http     *http.Server
-	listener net.Listener
+	timeouts Timeouts
+	logger   *slog.Logger
 	observe  func(*Exchange) error
+	all      *Connections
+	listener net.Listener
+
+	http *http.Server
+	// handed leads to net/http, and is closed to it by ended.
+	handed chan net.Conn
+	ended  chan struct{}
+	end    func()
+
+	// draining is set once, under mu, and then no connection begins.
+	mu       sync.Mutex
+	draining atomic.Bool
+	conns    sync.WaitGroup
+	// until is done when requests under way are to be cut off.
+	until  context.Context //nolint:containedctx // of the server's life, which no caller has
+	cutOff context.CancelFunc
 }
 
 // Listen binds o.Socket or o.Listen and returns a server that answers once
@@ -41,7 +55,17 @@ func Listen(ctx context.Context, o Options, tokens *Tokens, reader Reader) (*Ser
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
-	s := &Server{core: core{reader: reader}, observe: o.Observe}
+	s := &Server{
+		core: core{reader: reader}, observe: o.Observe, timeouts: o.Timeouts.withDefaults(), logger: o.Logger,
+		all: o.Connections, handed: make(chan net.Conn), ended: make(chan struct{}),
+	}
+	s.core.limiter = newLimiter()
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	if s.all == nil {
+		s.all = NewConnections(o.openLimit())
+	}
 	if err := s.Configure(o, tokens); err != nil {
 		return nil, err
 	}
@@ -51,7 +75,10 @@ func Listen(ctx context.Context, o Options, tokens *Tokens, reader Reader) (*Ser
 		return nil, err
 	}
 	s.listener = listener
-	s.http = newHTTPServer(o, s)
+	s.http = newHTTPServer(s)
+	s.end = sync.OnceFunc(func() { close(s.ended) })
+	s.until, s.cutOff = context.WithCancel(context.WithoutCancel(ctx))
+	s.all.sweepOften(s.timeouts.shortest())
 	return s, nil
 }
 
@@ -75,13 +102,17 @@ func bindError(listen string, err error) error {
 // asked for.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Configure replaces headers, prefix, hosts, limit, clients and tokens in one
-// step; the requests under way keep the old ones. Listen, Timeouts, Logger and
-// Observe belong to the socket and are not looked at. With an error nothing is
-// replaced.
+// Configure replaces headers, prefix, hosts, limits, clients and tokens in one
+// step; the requests under way keep the old ones. Listen, Timeouts, Logger,
+// Observe and Connections belong to the socket and are not looked at. With an
+// error nothing is replaced.
 func (s *Server) Configure(o Options, tokens *Tokens) error {
 	if tokens == nil && len(o.Clients) == 0 {
 		return errors.New("serve the endpoint: no tokens and no clients")
+	}
+	if o.AnySignature && tokens == nil {
+		return withHint("give endpoint.token_file, or take unsafe_any_signature away",
+			"accept any signature: there is no token at the top level, so that nobody's rights would apply")
 	}
 	next, err := o.settings(tokens)
 	if err != nil {
@@ -100,131 +131,109 @@ func (s *Server) Publish(v *View) {
 	s.core.publish(v)
 }
 
+// BadTokens returns how many requests were refused because nobody known had sent
+// them.
+func (s *Server) BadTokens() uint64 { return s.core.badTokens.Load() }
+
+// Slowed returns how many of those had to wait for their answer.
+func (s *Server) Slowed() uint64 { return s.core.slowed.Load() }
+
 // Serve answers requests until [Server.Shutdown], and then returns nil.
 func (s *Server) Serve() error {
-	err := s.http.Serve(s.listener)
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
+	other := make(chan error, 1)
+	go func() { other <- s.http.Serve(handedListener{s}) }()
+	err := s.accept()
+	s.end()
+	if s.draining.Load() {
+		err = nil
+	}
+	if other := <-other; err == nil && !errors.Is(other, http.ErrServerClosed) && !errors.Is(other, net.ErrClosed) {
+		err = other
 	}
 	return err
+}
+
+// maxAcceptPause is how long accepting rests at most when the system is short of
+// something.
+const maxAcceptPause = time.Second
+
+// accept begins connections until the listener is closed.
+func (s *Server) accept() error {
+	var pause time.Duration
+	for {
+		conn, err := s.listener.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			s.begin(conn)
+		case s.draining.Load() || !isShortage(err) && !errors.Is(err, syscall.ECONNABORTED):
+			return err
+		case s.all.relieve(err):
+		default:
+			pause = min(max(2*pause, 5*time.Millisecond), maxAcceptPause)
+			s.logger.Warn("cannot accept a connection to the endpoint, trying again", "error", err)
+			select {
+			case <-time.After(pause):
+			case <-s.until.Done():
+			}
+		}
+	}
+}
+
+// isShortage reports whether err says that the process or the system has no
+// descriptor or no memory left for another connection (accept(2)).
+func isShortage(err error) bool {
+	for _, errno := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// begin serves conn in a goroutine of its own.
+func (s *Server) begin(conn net.Conn) {
+	t := s.all.admit(conn, s, peerOf(conn))
+	if t == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining.Load() {
+		_ = t.Close()
+		return
+	}
+	s.conns.Go(func() { (&plainConn{tracked: t, server: s}).serve() })
 }
 
 // Shutdown stops listening, closes idle connections and waits for the requests
 // under way. When ctx ends first it closes what is left and returns ctx's
 // error. It works also where Serve never ran.
 func (s *Server) Shutdown(ctx context.Context) error {
-	err := s.http.Shutdown(ctx)
-	// Shutdown knows only listeners that are being served.
+	s.mu.Lock()
+	s.draining.Store(true)
+	s.mu.Unlock()
 	_ = s.listener.Close()
+	s.end()
+	s.all.closeIdle(s)
+	err := errors.Join(s.drain(ctx), s.http.Shutdown(ctx))
+	s.cutOff()
 	if err != nil {
+		s.all.closeAll(s, waitsForHead, waitsIdle, busy)
 		_ = s.http.Close()
+		return ctx.Err()
 	}
-	return err
+	return nil
 }
 
-func newHTTPServer(o Options, s *Server) *http.Server {
-	t := o.Timeouts.withDefaults()
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	return &http.Server{
-		Handler:           http.HandlerFunc(s.serveHTTP),
-		ReadHeaderTimeout: t.ReadHeader,
-		ReadTimeout:       t.Read,
-		WriteTimeout:      t.Write,
-		IdleTimeout:       t.Idle,
-		MaxHeaderBytes:    maxHeaderBytes,
-		Protocols:         protocols,
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, peerKey{}, peerOf(c))
-		},
-		ErrorLog: log.New(logWriter{o.Logger}, "", 0),
-		// OPTIONS * is checked and refused like every other request.
-		DisableGeneralOptionsHandler: true,
+// drain waits until no plain request is under way, or until ctx is done.
+func (s *Server) drain(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { s.conns.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-}
-
-// peerKey leads from a connection's context to its *Peer.
-type peerKey struct{}
-
-func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor != 1 {
-		// net/http hands HTTP/2's preface to handlers that want to take over.
-		panic(http.ErrAbortHandler)
-	}
-	peer, _ := r.Context().Value(peerKey{}).(*Peer)
-	req := request{
-		method:   r.Method,
-		target:   r.RequestURI,
-		host:     r.Host,
-		http10:   r.ProtoMinor == 0,
-		header:   httpHeader(r.Header),
-		peer:     peer,
-		extend:   extender(w),
-		inFlight: s.inFlight.Add(1),
-	}
-	defer s.inFlight.Add(-1)
-	began := time.Now()
-	write(w, s.observed(&req, r.RemoteAddr, began, s.core.answer(r.Context(), &req)))
-}
-
-// extender returns what gives a request more time than the server's timeouts.
-func extender(w http.ResponseWriter) func(time.Duration) {
-	return func(d time.Duration) {
-		control, until := http.NewResponseController(w), time.Now().Add(d)
-		// A connection without deadlines has nothing to extend.
-		_ = control.SetReadDeadline(until)
-		_ = control.SetWriteDeadline(until)
-	}
-}
-
-// BadTokens returns how many requests were refused because nobody known had sent
-// them.
-func (s *Server) BadTokens() uint64 { return s.core.badTokens.Load() }
-
-// httpHeader is an http.Header read by canonical names.
-type httpHeader http.Header
-
-func (h httpHeader) first(name string) (string, bool) {
-	if values := h[name]; len(values) > 0 {
-		return values[0], true
-	}
-	return "", false
-}
-
-// Header values that never vary; net/http only reads them.
-var (
-	typeJSON = []string{"application/json"}
-	noStore  = []string{"no-store"}
-	isStale  = []string{"true"}
-)
-
-func write(w http.ResponseWriter, r response) {
-	h := w.Header()
-	// Without an entry net/http would guess a type and add it.
-	h["Content-Type"] = nil
-	if r.json {
-		h["Content-Type"] = typeJSON
-		h["Cache-Control"] = noStore
-	}
-	if r.stale {
-		h["X-Secretsd-Stale"] = isStale
-		if age := r.age(); age != "" {
-			h["Age"] = []string{age}
-		}
-	}
-	h["Content-Length"] = []string{strconv.Itoa(len(r.body))}
-	w.WriteHeader(r.status)
-	// A client that has gone is nobody's error.
-	_, _ = w.Write(r.body)
-}
-
-// logWriter takes net/http's own log lines, which name addresses and errors of
-// connections but nothing of a request.
-type logWriter struct{ logger *slog.Logger }
-
-func (l logWriter) Write(line []byte) (int, error) {
-	if l.logger != nil {
-		l.logger.Warn("http server reported a problem", "detail", string(bytes.TrimSpace(line)))
-	}
-	return len(line), nil
 }
