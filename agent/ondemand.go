@@ -113,6 +113,13 @@ func (o *onDemand) configure(limits demandLimits, keep func(secret.Ref, *secret.
 	o.poke()
 }
 
+// size returns how many entries there are.
+func (o *onDemand) size() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.known)
+}
+
 func (o *onDemand) poke() {
 	select {
 	case o.wake <- struct{}{}:

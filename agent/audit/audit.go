@@ -36,8 +36,8 @@ const Stdout = "-"
 // Entry is one line. Empty fields are left out. It never holds a value.
 type Entry struct {
 	Time time.Time `json:"time"`
-	// Event is "get", "describe", "call" or "publish", and Via "endpoint",
-	// "control" or "file".
+	// Event is "get", "refresh", "describe", "call" or "publish", and Via
+	// "endpoint", "control" or "file".
 	Event string `json:"event"`
 	Via   string `json:"via"`
 	// Operation is the one that an SDK named, which for a call was refused.

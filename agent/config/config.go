@@ -299,7 +299,8 @@ type TokenFile struct {
 // Telemetry is the listener for /metrics, /healthz and /readyz, and on loopback
 // for the status page.
 type Telemetry struct {
-	// Listen is host:port; any address. Default: 127.0.0.1:9273.
+	// Listen is host:port; any address. One on loopback answers to localhost and to
+	// addresses, not to other names. Default: 127.0.0.1:9273.
 	Listen string `yaml:"listen"`
 }
 

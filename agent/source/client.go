@@ -87,6 +87,19 @@ func (cs *clients) get(key clientKey, build func() *client) *client {
 	return c
 }
 
+// singlesOnly returns how many clients do without batch calls now.
+func (cs *clients) singlesOnly() int {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	n := 0
+	for _, e := range cs.m {
+		if !e.c.batches.allowed() {
+			n++
+		}
+	}
+	return n
+}
+
 // drop forgets the clients of role, in every Region.
 func (cs *clients) drop(role string) {
 	cs.mu.Lock()
@@ -108,7 +121,7 @@ func (s *Source) client(ctx context.Context, key clientKey) (*client, *secret.Er
 func (s *Source) newClient(b *base, key clientKey) *client {
 	cfg := b.cfg.Copy()
 	cfg.Region = key.region
-	cfg.HTTPClient = countingClient{Client: b.http, stats: &s.stats}
+	cfg.HTTPClient = b.http
 	chain := chainCredentials{inner: b.cfg.Credentials}
 	creds := chain
 	cfg.Credentials = chain

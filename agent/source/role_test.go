@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -92,8 +94,27 @@ func TestRolesAreAssumed(t *testing.T) {
 	if q.Get("RoleArn") != role || q.Get("ExternalId") != "ext-1" || q.Get("RoleSessionName") != "pod-name-with-spaces" || q.Get("Action") != "AssumeRole" {
 		t.Errorf("asked %v", q)
 	}
-	if got := s.Stats().Calls["AssumeRole"]; got != 1 {
+	if got := s.Stats().Calls["AssumeRole"]["ok"]; got != 1 {
 		t.Errorf("counted %d AssumeRole calls", got)
+	}
+}
+
+// TestCallsOfTheCredentialChainAreCounted takes the credentials of a pod.
+func TestCallsOfTheCredentialChainAreCounted(t *testing.T) {
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("a.web.token"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, tokens := &backend{}, &tokenService{}
+	s := overLoopback(t, b)
+	t.Setenv("AWS_ENDPOINT_URL_STS", serve(t, tokens))
+	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_ROLE_ARN": role, "AWS_WEB_IDENTITY_TOKEN_FILE": token} {
+		t.Setenv(name, value)
+	}
+	wantAll(t, s.Fetch(t.Context(), names(1)))
+	calls := s.Stats().Calls
+	if len(tokens.seen()) != 1 || calls["AssumeRoleWithWebIdentity"]["ok"] != 1 || calls["AssumeRole"]["ok"] != 0 || calls["GetSecretValue"]["ok"] != 1 {
+		t.Errorf("STS was asked %d times, counted %v", len(tokens.seen()), calls)
 	}
 }
 

@@ -152,7 +152,11 @@ func (s *Source) ResolveRegion(ref secret.Ref) (string, error) {
 }
 
 // Stats returns what has been counted since New.
-func (s *Source) Stats() Stats { return s.stats.snapshot() }
+func (s *Source) Stats() Stats {
+	stats := s.stats.snapshot()
+	stats.SinglesOnly = s.clients.singlesOnly()
+	return stats
+}
 
 // Close closes idle connections. Reads under way go on, and the source may
 // still be used.

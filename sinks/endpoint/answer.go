@@ -133,6 +133,8 @@ type response struct {
 	version *secret.Version
 	// subject is what the answer was about, for whoever records it.
 	subject subject
+	// waited says that the request was one that waits for a change.
+	waited bool
 	// as is the outcome where it is not the one that status and body say.
 	as Outcome
 	// requestID is set in answers to the SDKs' protocol, and operation where its
@@ -146,6 +148,8 @@ type response struct {
 // secret and version where no value was given.
 type subject struct {
 	client string
+	// mark is the client's, or nil.
+	mark any
 	// secret is the configured name, or the ARN of one that is not configured;
 	// version the version id of the value given.
 	secret, version string
@@ -224,7 +228,7 @@ func (c *core) answer(ctx context.Context, r *request) response {
 	}
 	resp := c.allowed(ctx, s, who, r, path, query)
 	if who != nil {
-		resp.subject.client = who.name
+		resp.subject.client, resp.subject.mark = who.name, who.mark
 	}
 	return resp
 }
@@ -274,6 +278,7 @@ func (c *core) route(ctx context.Context, s *settings, who *client, r *request, 
 	var resp response
 	if p.waitVersion != "" {
 		resp = c.poll(ctx, s, who, r, &p)
+		resp.waited = true
 	} else {
 		resp, _ = c.find(ctx, who, r, &p)
 	}

@@ -35,6 +35,8 @@ type client struct {
 	tokens     *Tokens
 	uids, gids []int
 	rights     *Rights
+	// mark is what [Options.Mark] returned for it.
+	mark any
 }
 
 // setClients takes over the top-level tokens, nil where there are none, and the

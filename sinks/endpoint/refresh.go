@@ -31,12 +31,13 @@ type Refreshed struct {
 }
 
 // refresh answers POST /secretsd/refresh.
-func (c *core) refresh(ctx context.Context, s *settings, who *client, r *request, query string) response {
+func (c *core) refresh(ctx context.Context, s *settings, who *client, r *request, query string) (resp response) {
 	refresher, ok := c.reader.(Refresher)
 	if !ok {
 		return respNotFound
 	}
 	p := params{route: routeRefresh}
+	defer func() { resp.waited = true }()
 	if err := p.parse(query, true); err != nil {
 		return plain(http.StatusBadRequest, err.Error())
 	}
