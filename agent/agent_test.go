@@ -90,7 +90,7 @@ func (r *running) file(name string) string {
 
 func (r *running) health(path string) (int, string) {
 	w := httptest.NewRecorder()
-	r.agent.telemetry("127.0.0.1:9273").ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	r.agent.telemetry("127.0.0.1:9273").ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://127.0.0.1:9273"+path, nil))
 	return w.Code, w.Body.String()
 }
 

@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"secretsd/agent/config"
@@ -28,6 +31,71 @@ type ClientStatus struct {
 	// it last came; zero if it never has.
 	Requests map[string]uint64 `json:"requests"`
 	LastSeen time.Time         `json:"last_seen,omitzero"`
+}
+
+// KnownBy says how the client is told from others, never its token.
+func (c *ClientStatus) KnownBy() string {
+	token := ""
+	switch {
+	case len(c.TokenEnv) > 0:
+		token = "token in $" + strings.Join(c.TokenEnv, " or $")
+	case c.TokenFile != "":
+		token = "token in " + c.TokenFile
+	}
+	var peers []string
+	for _, uid := range c.UIDs {
+		peers = append(peers, "uid "+strconv.Itoa(uid))
+	}
+	for _, gid := range c.GIDs {
+		peers = append(peers, "gid "+strconv.Itoa(gid))
+	}
+	if token != "" && len(peers) > 0 {
+		token += " from "
+	}
+	return token + strings.Join(peers, " or ")
+}
+
+// MayRead says what the client may read, in the configuration's words.
+func (c *ClientStatus) MayRead() string {
+	if c.All {
+		return "everything"
+	}
+	text := strings.Join(c.Secrets, " ")
+	if len(c.Roles) > 0 {
+		text += " as " + strings.Join(c.Roles, " ")
+	}
+	return text
+}
+
+// The outcomes of requests, as people are shown them: those that were given a
+// value, those that were refused, those that failed for no fault of theirs, and
+// those that came from no client.
+var (
+	OutcomesAnswered = []endpoint.Outcome{endpoint.OutcomeOK, endpoint.OutcomeStale}
+	OutcomesRefused  = []endpoint.Outcome{endpoint.OutcomeDenied, endpoint.OutcomeNotFound, endpoint.OutcomeRefused, endpoint.OutcomeBadRequest, endpoint.OutcomeLimited}
+	OutcomesFailed   = []endpoint.Outcome{endpoint.OutcomeFailed}
+	OutcomesUnknown  = []endpoint.Outcome{endpoint.OutcomeBadToken, endpoint.OutcomeForwarded}
+)
+
+// Total returns how many requests had one of the outcomes.
+func Total(counts map[string]uint64, of []endpoint.Outcome) uint64 {
+	var n uint64
+	for _, o := range of {
+		n += counts[string(o)]
+	}
+	return n
+}
+
+// ListOutcomes names those of the outcomes that there were, with their counts;
+// it returns "" if there were none.
+func ListOutcomes(counts map[string]uint64, of []endpoint.Outcome) string {
+	var list []string
+	for _, o := range of {
+		if n := counts[string(o)]; n > 0 {
+			list = append(list, fmt.Sprintf("%d %s", n, strings.ReplaceAll(string(o), "_", " ")))
+		}
+	}
+	return strings.Join(list, ", ")
 }
 
 // clientNames are those of all clients of e, the default among them.
@@ -58,7 +126,7 @@ func (t *traffic) clientStatus(e *config.Endpoint) []ClientStatus {
 	}
 	for i := range e.Clients {
 		c := &e.Clients[i]
-		add(ClientStatus{Name: c.Name, TokenFile: c.TokenFile.Path, UIDs: c.UIDs, GIDs: c.GIDs, Secrets: c.Secrets})
+		add(ClientStatus{Name: c.Name, TokenFile: c.TokenFile.Path, UIDs: c.UIDs, GIDs: c.GIDs, Secrets: c.Secrets, Roles: c.Roles})
 	}
 	return list
 }

@@ -68,7 +68,8 @@ func (a *Agent) refreshSecret(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *Agent) refreshNow(ctx context.Context, id, refused string, limit time.Duration) (*RefreshResult, error) {
-	h, err := a.hunt(ctx, endpoint.Query{ID: id}, refused, limit)
+	q := endpoint.Query{ID: id}
+	h, err := a.hunt(ctx, q, refused, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +84,11 @@ func (a *Agent) refreshNow(ctx context.Context, id, refused string, limit time.D
 	if res.VersionID != h.before {
 		res.PreviousVersionID = h.before
 	}
-	if res.Held = a.seen.passed.Load().behind(h.found.Name, res.VersionID); res.Held != nil {
+	// What is read under another label than the configured one is in no file.
+	if s, want, ok := a.resolve.Load().find(q); ok && want == s.ref {
+		res.Held = a.seen.passed.Load().behind(s.name, res.VersionID)
+	}
+	if res.Held != nil {
 		res.State = RefreshHeld
 	}
 	return res, nil

@@ -94,9 +94,15 @@ func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, cfg *config.C
 	opts.Observe, opts.Mark = a.observe, func(client string) any { return a.seen.traffic.caller(client) }
 	opts.Clients, opts.Connections = tokens.clients(e), a.open
 	l.onCommit = append(l.onCommit, func() {
-		a.seen.traffic.keep(clientNames(e))
 		a.open.SetLimit(openLimit(e.MaxConnections))
+		a.seen.traffic.keep(clientNames(e))
 	})
+	if e.UnsafeAnySignature {
+		l.onCommit = append(l.onCommit, func() {
+			a.log.Warn("unsafe_any_signature is set: every program that reaches the endpoint's address can read all that the top-level token can",
+				"listen", e.Listen)
+		})
+	}
 	if e.Listen != "" {
 		if err := l.prepareServer(ctx, a, endpointListener, e.Listen, opts, top); err != nil {
 			return err

@@ -17,9 +17,10 @@ func (a *Agent) measure() metrics.State {
 		TemplateExecutions: done.executions, TemplateFailures: done.templateFailures,
 		Publishes: done.publishes, PublishFailures: done.publishFailures, Repairs: done.repairs,
 		LoadedAt: st.LoadedAt, AuditLost: a.audit.lost.Load(),
+		Connections: metrics.Connections{Open: a.open.Open(), Evicted: a.open.Evicted(), Refused: a.open.Refused()},
 	}
 	if p.build.cfg.Endpoint != nil {
-		m.Endpoint = a.measureEndpoint(&st)
+		m.Endpoint = a.measureEndpoint(&st, p)
 	}
 	for _, s := range st.Secrets {
 		m.Secrets = append(m.Secrets, metrics.Secret{Name: s.Name, VersionID: s.VersionID, ConfirmedAt: s.ConfirmedAt,
@@ -37,14 +38,13 @@ func (a *Agent) measure() metrics.State {
 	return m
 }
 
-func (a *Agent) measureEndpoint(st *Status) *metrics.Endpoint {
+func (a *Agent) measureEndpoint(st *Status, p *passed) *metrics.Endpoint {
 	e := &metrics.Endpoint{Requests: st.Requests, Latency: a.seen.traffic.latency, OnDemand: st.OnDemand}
 	for _, c := range st.Clients {
 		e.Clients = append(e.Clients, metrics.Client{Name: c.Name, LastSeen: c.LastSeen, Requests: c.Requests})
 	}
-	e.Connections = &metrics.Connections{Open: a.open.Open(), Evicted: a.open.Evicted(), Refused: a.open.Refused()}
-	for _, s := range a.seen.passed.Load().servers {
-		e.Connections.Delayed += s.Slowed()
+	for _, s := range p.servers {
+		e.Delayed += s.Slowed()
 	}
 	return e
 }

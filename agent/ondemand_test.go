@@ -111,7 +111,7 @@ func TestOnDemandOutlastsAnOutage(t *testing.T) {
 	ref := secret.Current("db")
 	src.set(ref, "v1", "x")
 	demanding(t, src, func(o *onDemand) {
-		o.maxStale = 30 * time.Minute
+		o.limits.stale = 30 * time.Minute
 		read := func(refresh bool) (endpoint.Answer, error) {
 			return o.read(context.Background(), ref, time.Minute, refresh)
 		}
@@ -147,7 +147,7 @@ func TestTheTableIsCapped(t *testing.T) {
 	keep := secret.Current("keep")
 	src.set(keep, "v1", "x")
 	demanding(t, src, func(o *onDemand) {
-		o.maxEntries = 10
+		o.limits.entries = 10
 		for i := range 100 {
 			_, err := o.read(context.Background(), keep, time.Hour, false)
 			must(t, err)

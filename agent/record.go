@@ -74,22 +74,40 @@ func (a *Agent) observe(e *endpoint.Exchange) error {
 		return nil
 	}
 	entry := audit.Entry{
-		Event: eventOf(e), Via: "endpoint", Client: e.Client, Remote: e.Remote, Secret: cut(e.Secret),
-		ARN: e.ARN, VersionID: e.VersionID, Outcome: string(e.Outcome),
+		Event: eventOf(e), Via: "endpoint", Operation: e.Operation, Client: e.Client, Remote: e.Remote, RoleARN: cut(e.Role),
 	}
 	if e.PID > 0 {
 		entry.Peer = auditedPeer(e.UID, e.GID, e.PID)
 	}
-	return a.audit.record(entry)
+	parts := e.Parts
+	if len(parts) == 0 {
+		parts = []endpoint.Part{{Secret: e.Secret, ARN: e.ARN, VersionID: e.VersionID, Outcome: e.Outcome}}
+	}
+	for _, p := range parts {
+		entry.Secret, entry.ARN, entry.VersionID, entry.Outcome = cut(p.Secret), p.ARN, p.VersionID, string(p.Outcome)
+		if err := a.audit.record(entry); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// eventOf says what a request to the endpoint was: a POST asks for no value but
-// for a refresh.
+// eventOf says what a request to the endpoint was. An SDK names an operation; else
+// a POST is a refresh.
 func eventOf(e *endpoint.Exchange) string {
-	if e.Method == http.MethodPost && e.Waited {
-		return "refresh"
+	switch e.Operation {
+	case "GetSecretValue", "BatchGetSecretValue":
+		return "get"
+	case "DescribeSecret":
+		return "describe"
+	case "":
+		if e.Method == http.MethodPost && e.Waited {
+			return "refresh"
+		}
+		return "get"
+	default:
+		return "call"
 	}
-	return "get"
 }
 
 // auditedPeer names the program too, as far as it can still be found out: the

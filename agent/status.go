@@ -53,6 +53,8 @@ type SecretStatus struct {
 	ID   string `json:"id"`
 	// ARN is the one the service has answered with; empty before.
 	ARN string `json:"arn,omitempty"`
+	// Optional says that it may be absent.
+	Optional bool `json:"optional,omitempty"`
 	// Stage is the staging label that is followed; empty for a pinned version.
 	Stage string `json:"stage,omitempty"`
 	// VersionID is the version in use; empty if none was ever read.
@@ -78,6 +80,11 @@ type SecretStatus struct {
 	HeldReason string `json:"held_reason,omitempty"`
 
 	failures map[string]uint64
+}
+
+// Absent reports whether there is no such secret, and need not be.
+func (s *SecretStatus) Absent() bool {
+	return s.Optional && s.VersionID == "" && s.Kind == secret.NotFound.String()
 }
 
 // The states of a file.
@@ -128,7 +135,6 @@ type passed struct {
 	files   []FileStatus
 	counted counted
 	bound   Addrs
-	// servers are those of the endpoint.
 	servers []*endpoint.Server
 }
 
@@ -194,8 +200,8 @@ func (a *Agent) CountFailedReload(err error) { a.seen.reloaded(err) }
 // note keeps what a pass has left for Status.
 func (a *Agent) note(snap *store.Snapshot) {
 	p := &passed{
-		build: a.build, snap: snap, files: make([]FileStatus, len(a.build.outputs)), counted: a.apply.counted, bound: a.Addrs(),
-		servers: a.listeners.servers(),
+		build: a.build, snap: snap, files: make([]FileStatus, len(a.build.outputs)), counted: a.apply.counted,
+		bound: a.Addrs(), servers: a.listeners.servers(),
 	}
 	now, wall := a.clock(), time.Now()
 	for i, o := range a.build.outputs {
@@ -260,7 +266,7 @@ func (a *Agent) Status() Status {
 }
 
 func secretStatus(c *schedule, e store.Entry, plan refreshPlan, now time.Duration, wall time.Time, maxStale time.Duration) SecretStatus {
-	s := SecretStatus{Name: c.name, ID: c.ref.ID, Stage: c.ref.Stage, Stale: e.Err != nil, failures: map[string]uint64{}}
+	s := SecretStatus{Name: c.name, ID: c.ref.ID, Optional: !c.required, Stage: c.ref.Stage, Stale: e.Err != nil, failures: map[string]uint64{}}
 	if e.Version != nil {
 		s.ARN, s.VersionID, s.ConfirmedAt = e.Version.ARN, e.Version.VersionID, e.ConfirmedAt
 		s.AgeSeconds = (now - e.Confirmed).Round(time.Millisecond).Seconds()

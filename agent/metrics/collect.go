@@ -66,10 +66,11 @@ var (
 	clientRequests = counter("secretsd_endpoint_client_requests_total", "Requests of one client by what they were answered.", "client", "outcome")
 	clientSeen     = gauge("secretsd_endpoint_client_last_request_timestamp_seconds", "When the client last came, in seconds since the epoch.", "client")
 	onDemand       = gauge("secretsd_endpoint_on_demand_versions", "Versions that are kept because clients asked for them.")
-	connsOpen      = gauge("secretsd_endpoint_connections_open", "Open connections to the endpoint and the other listeners on TCP.")
-	connsEvicted   = counter("secretsd_endpoint_connections_evicted_total", "Idle connections closed to make room for others.")
-	connsRefused   = counter("secretsd_endpoint_connections_refused_total", "Connections closed at once because there was no room.")
 	delayed        = counter("secretsd_endpoint_refusals_delayed_total", "Answers to wrong tokens that were held back.")
+
+	connsOpen    = gauge("secretsd_connections_open", "Open connections to the endpoint and to telemetry.")
+	connsEvicted = counter("secretsd_connections_evicted_total", "Idle connections closed to make room for others.")
+	connsRefused = counter("secretsd_connections_refused_total", "Connections closed at once because there was no room.")
 )
 
 // collector is a [prometheus.Collector] of what it returns.
@@ -125,6 +126,9 @@ func (s *State) agent(e exposition) {
 	e.show(reloadOK, truth(!s.ReloadFailed))
 	e.show(loadedAt, seconds(s.LoadedAt))
 	e.show(auditLost, float64(s.AuditLost))
+	e.show(connsOpen, float64(s.Connections.Open))
+	e.show(connsEvicted, float64(s.Connections.Evicted))
+	e.show(connsRefused, float64(s.Connections.Refused))
 }
 
 func (s *State) aws(e exposition) {
@@ -183,12 +187,7 @@ func (p *Endpoint) show(e exposition) {
 		}
 	}
 	e.show(onDemand, float64(p.OnDemand))
-	if c := p.Connections; c != nil {
-		e.show(connsOpen, float64(c.Open))
-		e.show(connsEvicted, float64(c.Evicted))
-		e.show(connsRefused, float64(c.Refused))
-		e.show(delayed, float64(c.Delayed))
-	}
+	e.show(delayed, float64(p.Delayed))
 }
 
 func seconds(t time.Time) float64 {

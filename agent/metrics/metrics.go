@@ -37,7 +37,8 @@ type State struct {
 	Publishes, PublishFailures, Repairs  uint64
 
 	// Endpoint is nil where there is none.
-	Endpoint *Endpoint
+	Endpoint    *Endpoint
+	Connections Connections
 
 	// Reloads, without the configuration that was loaded at the start.
 	ReloadsSucceeded, ReloadsFailed uint64
@@ -99,8 +100,8 @@ type Endpoint struct {
 	Latency  *Latency
 	// OnDemand is how many versions are kept because clients asked for them.
 	OnDemand int
-	// Connections are nil where they are not counted.
-	Connections *Connections
+	// Delayed are the answers to wrong tokens that were held back.
+	Delayed uint64
 }
 
 // Client is one configured client of the endpoint.
@@ -111,13 +112,12 @@ type Client struct {
 	Requests map[string]uint64
 }
 
-// Connections are the connections to the endpoint, and what became of those
-// that were too many.
+// Connections are those of all listeners, and what became of those that were too
+// many.
 type Connections struct {
 	Open int
-	// Evicted were idle and closed to make room, Refused found none, and Delayed
-	// are the answers to wrong tokens that were held back.
-	Evicted, Refused, Delayed uint64
+	// Evicted were idle and closed to make room, and Refused found none.
+	Evicted, Refused uint64
 }
 
 // scrapes is how many are answered at a time; those above it get 503.

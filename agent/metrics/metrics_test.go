@@ -46,8 +46,9 @@ func whole() metrics.State {
 		Endpoint: &metrics.Endpoint{
 			Requests: map[string]uint64{"ok": 4, "denied": 0, "bad_token": 9},
 			Clients:  []metrics.Client{{Name: "web", LastSeen: at, Requests: map[string]uint64{"ok": 3, "denied": 1}}, {Name: "idle"}},
-			Latency:  latency, OnDemand: 12, Connections: &metrics.Connections{Open: 21, Evicted: 22, Refused: 23, Delayed: 24},
+			Latency:  latency, OnDemand: 12, Delayed: 24,
 		},
+		Connections:      metrics.Connections{Open: 21, Evicted: 22, Refused: 23},
 		ReloadsSucceeded: 2, ReloadsFailed: 1, ReloadFailed: true, LoadedAt: at, AuditLost: 4,
 	}
 }
@@ -135,9 +136,9 @@ func TestExpositionSaysTheState(t *testing.T) {
 		"secretsd_endpoint_client_requests_total client=web outcome=denied":  1,
 		"secretsd_endpoint_client_last_request_timestamp_seconds client=web": 1700000000.5,
 		"secretsd_endpoint_on_demand_versions":                               12,
-		"secretsd_endpoint_connections_open":                                 21,
-		"secretsd_endpoint_connections_evicted_total":                        22,
-		"secretsd_endpoint_connections_refused_total":                        23,
+		"secretsd_connections_open":                                          21,
+		"secretsd_connections_evicted_total":                                 22,
+		"secretsd_connections_refused_total":                                 23,
 		"secretsd_endpoint_refusals_delayed_total":                           24,
 		"secretsd_endpoint_request_duration_seconds":                         0,
 		"secretsd_endpoint_request_duration_seconds le=0.0001":               1,

@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -99,6 +100,13 @@ func (cs *clients) singlesOnly() int {
 	return n
 }
 
+// drop forgets the clients of role, in every Region.
+func (cs *clients) drop(role string) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	maps.DeleteFunc(cs.m, func(key clientKey, _ *clientEntry) bool { return key.role == role })
+}
+
 // client returns the client of key. It fails only while the configuration
 // cannot be loaded.
 func (s *Source) client(ctx context.Context, key clientKey) (*client, *secret.Error) {
@@ -130,7 +138,8 @@ func (s *Source) newClient(b *base, key clientKey) *client {
 	}
 	if key.role != "" && b.roles {
 		creds = s.assumeRole(cfg, key.role, bucket)
-		c.accounts.learn(roleAccount(key.role))
+		_, account, _ := secret.ParseRole(key.role)
+		c.accounts.learn(account)
 	}
 	c.creds = creds
 	c.api = secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {

@@ -222,3 +222,42 @@ func TestImpossibleRoleAsksNobody(t *testing.T) {
 		t.Errorf("got %+v", e)
 	}
 }
+
+// TestARoleIsLetGo releases a role in the middle of a read with it, which ends
+// well; the next read assumes the role anew, and other roles are left alone.
+func TestARoleIsLetGo(t *testing.T) {
+	held, free := make(chan struct{}), make(chan struct{})
+	b, tokens := &backend{}, &tokenService{}
+	b.get = func(r request) *reply {
+		if r.SecretId == "slow" {
+			close(held)
+			<-free
+		}
+		return nil
+	}
+	s := overLoopback(t, b)
+	t.Setenv("AWS_ENDPOINT_URL_STS", serve(t, tokens))
+	as := func(id, role string) []secret.Ref {
+		ref := secret.Current(id)
+		ref.RoleARN = role
+		return []secret.Ref{ref}
+	}
+	const other = role + "-of-others"
+	wantAll(t, s.Fetch(t.Context(), append(as("a", role), as("a", other)...)))
+	slow := make(chan []source.Result)
+	go func() { slow <- s.Fetch(t.Context(), as("slow", role)) }()
+	<-held
+	s.Release(role)
+	close(free)
+	wantAll(t, <-slow)
+	for range 2 {
+		wantAll(t, s.Fetch(t.Context(), append(as("a", role), as("a", other)...)))
+	}
+	asked := map[string]int{}
+	for _, q := range tokens.seen() {
+		asked[q.Get("RoleArn")]++
+	}
+	if asked[role] != 2 || asked[other] != 1 {
+		t.Errorf("roles assumed: %v, want the one let go twice and the other once", asked)
+	}
+}

@@ -166,6 +166,11 @@ func (s *Source) Close() {
 	}
 }
 
+// Release forgets all that is kept for role: its credentials, and what was learned
+// about its account. Reads under way keep what they have and end as they would
+// have; a later one assumes the role anew.
+func (s *Source) Release(role string) { s.clients.drop(role) }
+
 // Fetch reads every ref and returns one Result for each, in the same order;
 // equal refs are read once. A ref with neither stage nor version id is read at
 // AWSCURRENT. The failure of one ref is its own: Fetch has no error.
@@ -230,7 +235,7 @@ func (s *Source) complete(ref secret.Ref) (secret.Ref, *secret.Error) {
 	if ref.RoleARN == "" {
 		ref.RoleARN = s.opts.RoleARN
 	}
-	if ref.RoleARN != "" && !validRole(ref.RoleARN) {
+	if ref.RoleARN != "" && !secret.IsRole(ref.RoleARN) {
 		return ref, invalidRef(ref.ID, quote(ref.RoleARN)+" is not the ARN of a role", "write arn:aws:iam::ACCOUNT:role/NAME")
 	}
 	if ref.Stage == "" && ref.VersionID == "" {

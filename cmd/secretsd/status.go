@@ -34,7 +34,7 @@ are RFC 3339, versions are version ids.
   ready, reasons          what /readyz says
   endpoint, socket, telemetry, local
                           the addresses bound
-  secrets[]  name, id, arn, stage, version_id
+  secrets[]  name, id, arn, optional, stage, version_id
              confirmed_at, age_seconds, next_refresh
              stale        the last due read failed: kind, error, hint say why
              expired      the endpoint serves it no longer: older than max_stale
@@ -101,7 +101,9 @@ func printStatus(w io.Writer, st *agent.Status, now time.Time, wide bool) error 
 	}
 	table(&b, heading, len(st.Secrets), func(i int) []string {
 		s := &st.Secrets[i]
-		writeFault(&faults, "secret", s.Name, s.Error, s.Hint)
+		if !s.Absent() {
+			writeFault(&faults, "secret", s.Name, s.Error, s.Hint)
+		}
 		row := []string{s.Name, s.ID, s.VersionID, s.Stage, ageOf(s), until(s.NextRefresh, now), stateOf(s)}
 		if wide {
 			row = append(row, s.ARN)
@@ -181,6 +183,8 @@ func stateOf(s *agent.SecretStatus) string {
 		return "not read yet"
 	case s.Expired:
 		return "expired, " + cmp.Or(s.Kind, "not confirmed")
+	case s.Absent():
+		return "absent, optional"
 	case s.VersionID == "":
 		return s.Kind
 	case s.Stale:

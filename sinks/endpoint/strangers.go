@@ -32,18 +32,17 @@ type strangers struct {
 
 func newLimiter() *rate.Limiter { return rate.NewLimiter(strangerRate, strangerBurst) }
 
-// refuse answers a stranger. It blocks for a second at most. When too many wait
-// already it does not, but then the connection is closed, so that the next try
-// costs him a new one.
-func (s *strangers) refuse(ctx context.Context) response {
+// refuse returns the answer to a stranger, whatever he came with. It blocks for a
+// second at most. When too many wait already it does not, but then the connection
+// is closed, so that the next try costs him a new one.
+func (s *strangers) refuse(ctx context.Context, resp response) response {
 	s.badTokens.Add(1)
 	turn := s.limiter.Reserve()
 	wait := turn.Delay()
 	if wait == 0 {
-		return respBadToken
+		return resp
 	}
 	s.slowed.Add(1)
-	resp := respBadToken
 	resp.closes = true
 	if wait > maxStrangerWait {
 		turn.Cancel() // or a flood would have those after it wait for hours
