@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -316,7 +315,7 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 	if prev.cfg.StateDir != next.cfg.StateDir {
 		a.log.Warn("state_dir changes at the next start, keeping it", "state_dir", prev.cfg.StateDir)
 	}
-	a.apply.remove(a.apply.dropped(next.plan)...)
+	a.apply.retire(next.plan)
 	a.apply.configure(next.plan)
 	a.watcher.follow(next.templateFiles())
 	a.refresh.configure(next.source, next.secrets)
@@ -332,6 +331,12 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 // sweep clears what a crash left beside our files.
 func (a *Agent) sweep(b *build) {
 	n, err := b.dirs.Sweep()
+	for _, o := range b.outputs {
+		if s, ok := o.sink.(bundleSink); ok {
+			cleared, sweepErr := s.Sweep(a.clock())
+			n, err = n+cleared, errors.Join(err, sweepErr)
+		}
+	}
 	if err != nil {
 		a.log.Warn("cannot clear leftovers beside files", "error", err)
 	}

@@ -137,6 +137,7 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 			done = append(done, c)
 		}
 	}
+	a.collect()
 	at := time.Now()
 	a.serve(snap)
 	for _, d := range a.debts(done) {
@@ -330,14 +331,17 @@ func (a *applier) settle(o *output, good versions) {
 	o.err, o.failures, o.retryAt = nil, 0, 0
 }
 
-// nextTry returns when the next degraded output is to be tried again, or false
-// if none waits for a time.
+// nextTry returns when the next degraded output is to be tried again, or a bundle
+// has something to remove; false if none waits for a time.
 func (a *applier) nextTry() (time.Duration, bool) {
 	var next time.Duration
 	found := false
 	for _, o := range a.outputs {
 		if o.dirty && o.retryAt > 0 && (!found || o.retryAt < next) {
 			next, found = o.retryAt, true
+		}
+		if o.collectAt > 0 && (!found || o.collectAt < next) {
+			next, found = o.collectAt, true
 		}
 	}
 	return next, found

@@ -20,8 +20,9 @@ type sink interface {
 	// stage puts pieces into a private directory beside the output, for a check
 	// that runs as that user, and returns the path of the file or directory.
 	stage(pieces []piece, uid, gid int) (path string, unstage func() error, err error)
-	// remove removes the output, whatever it holds.
-	remove() error
+	// removeOurs removes the output if it is as it was published, or last found
+	// right.
+	removeOurs() (kept bool, err error)
 	// exists reports whether there is anything of the output.
 	exists() bool
 	close() error
@@ -39,7 +40,8 @@ type output struct {
 	explode *explode
 	sink    sink
 	// check decides whether new content may be published; nil where nothing does.
-	check *check
+	check  *check
+	backup bool
 	// parse reads the templates again, into an output that goes nowhere.
 	parse func() (*output, error)
 	// templates are the files that the templates are in.
@@ -69,6 +71,8 @@ type output struct {
 	waiting string
 	// gate is what is known of new content that a check has to pass.
 	gate gate
+	// collectAt is when a bundle has a generation to remove, or 0.
+	collectAt time.Duration
 	// templateErr is why a changed template is not used, as the log has said it.
 	templateErr string
 	// err is why the output is degraded, nil if it is not.

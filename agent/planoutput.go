@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -16,7 +17,7 @@ import (
 
 // parseFile builds the output of one entry of files, but for where it goes.
 func (p *plan) parseFile(f *config.File) (*output, error) {
-	o, source := &output{path: f.Path, notify: f.Notify}, sha256.New()
+	o, source := &output{path: f.Path, notify: f.Notify, backup: f.Backup}, sha256.New()
 	o.parse = func() (*output, error) { return p.parseFile(f) }
 	err := errors.Join(p.addPart(o, source, &f.TemplateSource, part{mode: f.Mode.Perm()}, f), p.addCheck(o, source, f.Check))
 	o.source = [sha256.Size]byte(source.Sum(nil))
@@ -44,7 +45,7 @@ func (p *plan) newFile(f *config.File) (*output, error) {
 
 // parseBundle builds the output of one entry of bundles, but for where it goes.
 func (p *plan) parseBundle(b *config.Bundle) (*output, error) {
-	o, source := &output{path: b.Dir, bundle: true, notify: b.Notify}, sha256.New()
+	o, source := &output{path: b.Dir, bundle: true, notify: b.Notify, backup: b.Backup}, sha256.New()
 	o.parse = func() (*output, error) { return p.parseBundle(b) }
 	var errs []error
 	for i := range b.Files {
@@ -64,15 +65,25 @@ func (p *plan) newBundle(b *config.Bundle) (*output, error) {
 	if err != nil {
 		errs = append(errs, placed(p.cfg, err, &b.Owner, &b.Group, b))
 	} else if strings.HasPrefix(b.Dir, "/") {
-		bundle, err := p.dirs.OpenBundle(files.BundleSpec{Dir: b.Dir, Mode: b.Mode.Perm(), UID: uid, GID: gid, CreateDirs: b.CreateDirs,
+		bundle, err := p.dirs.OpenBundle(files.BundleSpec{Dir: b.Dir, Mode: searchable(b), UID: uid, GID: gid, CreateDirs: b.CreateDirs,
 			AllowDisk: b.AllowDisk, Grace: b.Grace.Std(), Backup: b.Backup})
 		if err != nil {
 			errs = append(errs, placed(p.cfg, err, &b.Dir, b))
 		} else {
-			o.sink = bundleSink{bundle}
+			o.sink = bundleSink{bundle, bootClock}
 		}
 	}
 	return o, errors.Join(errs...)
+}
+
+// searchable returns the mode of a bundle's directories: who may read any of its
+// files may enter.
+func searchable(b *config.Bundle) fs.FileMode {
+	mode := b.Mode.Perm()
+	for i := range b.Files {
+		mode |= b.Files[i].Mode.Perm()
+	}
+	return 0o500 | mode&0o444 | mode&0o444>>2
 }
 
 // addPart parses the template of a file, adds it to o, and its source to the
@@ -131,7 +142,7 @@ func (p *plan) addCheck(o *output, source hash.Hash, c *config.Check) error {
 	uid, gid := -1, -1
 	if c.User != "" {
 		var err error
-		if uid, gid, err = files.LookupUser(c.User); err != nil {
+		if uid, gid, err = files.LookupOwner(c.User, ""); err != nil {
 			return placed(p.cfg, err, &c.User, c)
 		}
 	}

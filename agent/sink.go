@@ -3,6 +3,7 @@ package agent
 import (
 	"os"
 	"path/filepath"
+	"time"
 
 	"secretsd/sinks/files"
 )
@@ -12,7 +13,7 @@ type fileSink struct{ *files.File }
 
 func (s fileSink) inspect(pieces []piece) (files.Change, error) { return s.Inspect(pieces[0].content) }
 func (s fileSink) publish(pieces []piece) (files.Change, error) { return s.Publish(pieces[0].content) }
-func (s fileSink) remove() error                                { return s.Remove() }
+func (s fileSink) removeOurs() (kept bool, err error)           { return s.RemoveOurs("") }
 func (s fileSink) close() error                                 { return s.Close() }
 
 func (s fileSink) exists() bool {
@@ -29,12 +30,17 @@ func (s fileSink) stage(pieces []piece, uid, gid int) (string, func() error, err
 }
 
 // bundleSink is a bundle.
-type bundleSink struct{ *files.Bundle }
+type bundleSink struct {
+	*files.Bundle
+	clock func() time.Duration
+}
 
 func (s bundleSink) inspect(pieces []piece) (files.Change, error) { return s.Inspect(entries(pieces)) }
-func (s bundleSink) publish(pieces []piece) (files.Change, error) { return s.Publish(entries(pieces)) }
-func (s bundleSink) remove() error                                { return s.Remove() }
-func (s bundleSink) close() error                                 { return s.Close() }
+func (s bundleSink) publish(pieces []piece) (files.Change, error) {
+	return s.Publish(entries(pieces), s.clock())
+}
+func (s bundleSink) removeOurs() (kept bool, err error) { return s.RemoveOurs("") }
+func (s bundleSink) close() error                       { return s.Close() }
 
 func (s bundleSink) exists() bool {
 	_, err := os.Stat(filepath.Join(s.Dir(), "..data"))
@@ -52,7 +58,7 @@ func (s bundleSink) stage(pieces []piece, uid, gid int) (string, func() error, e
 func entries(pieces []piece) []files.Entry {
 	list := make([]files.Entry, len(pieces))
 	for i, p := range pieces {
-		list[i] = files.Entry{Path: p.path, Mode: p.mode, Content: p.content}
+		list[i] = files.Entry{Path: p.path, Mode: p.mode, Content: p.content, UID: -1, GID: -1}
 	}
 	return list
 }

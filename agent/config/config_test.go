@@ -55,7 +55,7 @@ telemetry: {}
 		Log:          config.Log{Level: "info", Format: "text"},
 		TemplateDir:  "/etc/secretsd",
 		HealInterval: config.Duration(time.Minute), OnExit: "keep",
-		StateDir:     "/run/secretsd",
+		StateDir: "/run/secretsd",
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{})); diff != "" {
 		t.Errorf("the defaults differ (-want +got):\n%s", diff)
