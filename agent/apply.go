@@ -231,7 +231,7 @@ func (a *applier) inspect(c candidate) (candidate, bool) {
 	}
 	if change == files.None {
 		if c.reason != notify.ReasonHeal {
-			a.settle(o, c.versions)
+			a.settle(c)
 		}
 		return candidate{}, false
 	}
@@ -258,10 +258,10 @@ func (a *applier) publish(c candidate) bool {
 	case change == files.Content:
 		a.counted.publishes++
 		a.log.Info("published "+o.kind(), "path", o.path)
-		a.settle(o, c.versions)
+		a.settle(c)
 	default:
 		a.log.Info("put mode and owner of file right", "path", o.path)
-		a.settle(o, c.versions)
+		a.settle(c)
 	}
 	return change == files.Content
 }
@@ -320,8 +320,10 @@ func (a *applier) degrade(o *output, err error) {
 	a.log.Error("cannot bring file up to date, keeping it as it is", attrs(err, "path", o.path)...)
 }
 
-// settle notes that o's file is what it should be, and of which versions.
-func (a *applier) settle(o *output, good versions) {
+// settle notes that an output is what it should be, and of which versions.
+func (a *applier) settle(c candidate) {
+	o, good := c.output, c.versions
+	o.expires = earliestExpiry(c.pieces)
 	if o.err != nil {
 		a.log.Info("file is right again", "path", o.path)
 	}

@@ -71,6 +71,8 @@ type output struct {
 	waiting string
 	// gate is what is known of new content that a check has to pass.
 	gate gate
+	// expires is when the first of the certificates in it does, or zero.
+	expires time.Time
 	// collectAt is when a bundle has a generation to remove, or 0.
 	collectAt time.Duration
 	// templateErr is why a changed template is not used, as the log has said it.

@@ -114,6 +114,8 @@ type FileStatus struct {
 	Secrets []notify.SecretVersion `json:"secrets,omitempty"`
 	// Held are the versions of the content that is held.
 	Held []notify.SecretVersion `json:"held,omitempty"`
+	// ExpiresAt is when the first of the certificates in it does; zero without one.
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	// WaitsFor is the secret that the file waits for.
 	WaitsFor string `json:"waits_for,omitempty"`
 	Error    string `json:"error,omitempty"`
@@ -212,7 +214,7 @@ func (a *Agent) note(snap *store.Snapshot) {
 }
 
 func (o *output) status(now time.Duration, wall time.Time) FileStatus {
-	f := FileStatus{Path: o.path, Bundle: o.bundle, State: FileInPlace, Secrets: o.named, WaitsFor: o.waiting, inPlace: o.inPlace, deps: o.deps}
+	f := FileStatus{Path: o.path, Bundle: o.bundle, State: FileInPlace, Secrets: o.named, ExpiresAt: o.expires, WaitsFor: o.waiting, inPlace: o.inPlace, deps: o.deps}
 	switch {
 	case o.skipped:
 		f.State = FileSkipped
