@@ -224,10 +224,20 @@ func TestAsAnOrdinaryUser(t *testing.T) {
 		"create_dirs": TestCreateDirs,
 		"sweep":       TestSweepReportsWhatItCannotRemove,
 		"acl":         TestAccessControlListsOfTheDirectoryAreTakenOff,
+		"bundle":      TestABundleIsPublishedAsOneGeneration,
+		"drift":       TestEveryDriftOfABundleIsMended,
+		"bundle mode": TestModeAndOwnerInABundle,
+		"collect":     TestCollectTriesAgain,
+		"crash":       TestSweepOfABundleTakesExactlyOurLeftovers,
+		"others":      TestSweepLeavesWhatMayBeAnothers,
+		"closed":      TestADirectoryThatWasClosedToTheAgent,
+		"removing":    TestRemovingABundle,
 		"in place":    TestInPlaceKeepsTheFile,
 		"dressed":     TestInPlaceSetsModeAndOwnerBeforeContent,
 		"theirs":      TestInPlaceOfWhatIsNotTheAgents,
 		"backup":      TestBackupOfAFile,
+		"backups":     TestBackupOfABundle,
+		"bundle acl":  TestAccessControlListsDoNotReachIntoABundle,
 	} {
 		t.Run(name, test)
 	}
