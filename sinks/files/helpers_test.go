@@ -27,6 +27,8 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(roleVar) {
 	case "writer":
 		writeUntilKilled()
+	case "bundle writer":
+		publishUntilKilled()
 	case "holder":
 		holdBundle()
 	}
