@@ -205,6 +205,7 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 		// are told together.
 		a.restoreDebts()
 	})
+	giveBack()
 	heal := time.NewTicker(a.build.cfg.HealInterval.Std())
 	defer heal.Stop()
 	tokens := time.NewTicker(tokenInterval)
@@ -217,7 +218,10 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 		case <-a.store.Changed():
 		case <-a.retryTimer():
 		case <-heal.C:
-			step = func() { a.pass(ctx, true) }
+			step = func() {
+				a.pass(ctx, true)
+				giveBack()
+			}
 		case <-tokens.C:
 			step = func() { a.listeners.followTokens(a.log) }
 		case r := <-a.reloads:
