@@ -216,6 +216,7 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 		// are told together.
 		a.restoreDebts()
 	})
+	giveBack()
 	heal := time.NewTicker(a.build.cfg.HealInterval.Std())
 	defer heal.Stop()
 	tokens := time.NewTicker(tokenInterval)
@@ -228,7 +229,10 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 		case <-a.store.Changed():
 		case <-a.retryTimer():
 		case <-heal.C:
-			step = func() { a.pass(ctx, true) }
+			step = func() {
+				a.pass(ctx, true)
+				giveBack()
+			}
 		case <-a.watcher.changed:
 			step = func() {
 				a.apply.retemplate()

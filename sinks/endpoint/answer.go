@@ -107,8 +107,6 @@ type request struct {
 	// passed are the settings whose checks at the door the same head has passed
 	// before, or nil.
 	passed *settings
-	// inFlight is how many requests are being answered, this one included.
-	inFlight int64
 }
 
 // header returns the first value of a header and whether it is there at all.
@@ -185,8 +183,10 @@ type core struct {
 	settings atomic.Pointer[settings]
 	view     atomic.Pointer[View]
 	reader   Reader
-	// polls are the requests that wait for a change.
-	polls atomic.Int64
+	// answering are the requests of known clients under way, and polls those of
+	// them that wait for a change. Nobody else's count, so that whoever has no
+	// token cannot take the place of one who has.
+	answering, polls atomic.Int64
 	// bodies are the requests whose bodies are still to come.
 	bodies atomic.Int64
 	// strangers are the requests that nobody known has sent.
@@ -214,7 +214,7 @@ func (c *core) answer(ctx context.Context, r *request) response {
 		limit += pingSlack
 	}
 	switch {
-	case r.inFlight-c.resting() > limit:
+	case c.full(limit):
 		return respOverLimit
 	case !ping && r.passed != s && !s.atDoor(r):
 		return respForwarded
@@ -225,6 +225,10 @@ func (c *core) answer(ctx context.Context, r *request) response {
 		if who = s.identify(r); who == nil {
 			return c.refuse(ctx, respBadToken)
 		}
+		if !c.begin(limit) {
+			return respOverLimit
+		}
+		defer c.end()
 	}
 	resp := c.allowed(ctx, s, who, r, path, query)
 	if who != nil {
@@ -233,10 +237,21 @@ func (c *core) answer(ctx context.Context, r *request) response {
 	return resp
 }
 
-// resting is how many of the requests in flight do nothing but wait: for a
-// change, for the rest of themselves, or to be refused. Each kind has a limit of
-// its own.
-func (c *core) resting() int64 { return c.polls.Load() + c.bodies.Load() + c.waiting.Load() }
+// full reports whether as many requests are being answered as may be. Those that
+// wait for a change have a limit of their own.
+func (c *core) full(limit int64) bool { return c.answering.Load()-c.polls.Load() >= limit }
+
+// begin counts the request of a known client, which ends with end. It returns
+// false, and counts nothing, if others have come before it.
+func (c *core) begin(limit int64) bool {
+	if c.answering.Add(1)-c.polls.Load() > limit {
+		c.end()
+		return false
+	}
+	return true
+}
+
+func (c *core) end() { c.answering.Add(-1) }
 
 // allowed answers a request whose client may ask; who is nil for /ping.
 func (c *core) allowed(ctx context.Context, s *settings, who *client, r *request, path, query string) response {

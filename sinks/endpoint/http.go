@@ -66,16 +66,14 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	peer, _ := r.Context().Value(peerKey{}).(*Peer)
 	req := request{
-		method:   r.Method,
-		target:   r.RequestURI,
-		host:     r.Host,
-		http10:   r.ProtoMinor == 0,
-		header:   httpHeader(r.Header),
-		peer:     peer,
-		extend:   extender(w),
-		inFlight: s.inFlight.Add(1),
+		method: r.Method,
+		target: r.RequestURI,
+		host:   r.Host,
+		http10: r.ProtoMinor == 0,
+		header: httpHeader(r.Header),
+		peer:   peer,
+		extend: extender(w),
 	}
-	defer s.inFlight.Add(-1)
 	if r.Method == http.MethodPost {
 		req.post = newPost(w, r)
 	}
