@@ -2,6 +2,7 @@ package templates
 
 import (
 	"cmp"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -20,6 +21,24 @@ func ExampleSecrets() map[string]string {
 		"lines":     "one\ntwo",
 		"tags":      `["x", "y"]`,
 		"key-store": "\x00\x01\xff",
+	}
+}
+
+// ExampleOptions returns the options that the examples of [Functions] are
+// parsed with: a variable, an environment variable, and a file to include.
+func ExampleOptions() Options {
+	return Options{
+		Vars:     map[string]string{"db_host": "db.internal"},
+		AllowEnv: []string{"ZONE", "UNSET"},
+		LookupEnv: func(name string) (string, bool) {
+			return map[string]string{"ZONE": "eu-1a"}[name], name == "ZONE"
+		},
+		Library: NewLibrary("templates", func(name string) ([]byte, error) {
+			if name != "greeting.tmpl" {
+				return nil, fs.ErrNotExist
+			}
+			return []byte("hello {{ . }}"), nil
+		}),
 	}
 }
 
@@ -63,6 +82,7 @@ var table = sync.OnceValue(func() []*function {
 		}
 	}
 	add("secrets", secretRows())
+	add("variables and files", includeRows())
 	add("JSON", jsonRows())
 	add("encoding and quoting", encodingRows())
 	add("text", textRows())
@@ -82,10 +102,11 @@ type row struct {
 	example string
 	result  string
 	// fn is a Go function for wrap; nil takes sprig's function of the name.
-	fn     any
-	min    int // fewest arguments, for functions that wrap cannot count
-	max    int
-	secret bool
+	fn      any
+	min     int // fewest arguments, for functions that wrap cannot count
+	max     int
+	naming  naming
+	reveals bool
 }
 
 // functions makes the functions of a row, one for each of its names.
@@ -95,7 +116,7 @@ func (r row) functions(group string) []*function {
 	if fn == nil {
 		fn = library()[names[0]]
 	}
-	f := function{names: r.secret}
+	f := function{names: r.naming, reveals: r.reveals}
 	f.run, f.min, f.max = wrap(fn)
 	f.min = max(f.min, r.min)
 	f.max = cmp.Or(r.max, f.max)

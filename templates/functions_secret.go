@@ -4,19 +4,25 @@ import (
 	"encoding/json"
 	"strings"
 	"unicode/utf8"
+
+	"secretsd/agent/secret"
 )
 
 func secretRows() []row {
 	return []row{
 		{names: "secret", args: "NAME", doc: "The secret's text, byte for byte; of a JSON object, .key is a field, nested ones too.",
 			example: `{{ (secret "db").user }}:{{ (secret "db").tls.ca }} {{ secret "gcp" }}`, result: `app:CA {"type":"service_account"}`,
-			fn: secretText, min: 1, max: 1, secret: true},
+			fn: secretText, min: 1, max: 1, naming: namesSecret, reveals: true},
 		{names: "secretBinary", args: "NAME", doc: "The bytes of a binary secret.",
 			example: `{{ secretBinary "key-store" | base64Encode }}`, result: "AAH/",
-			fn: secretBytes, min: 1, max: 1, secret: true},
+			fn: secretBytes, min: 1, max: 1, naming: namesSecret, reveals: true},
 		{names: "version", args: "NAME", doc: "The VersionId of the secret's version that is rendered.",
 			example: `{{ version "db" }}`, result: "v-db",
-			fn: secretVersion, min: 1, max: 1, secret: true},
+			fn: secretVersion, min: 1, max: 1, naming: namesSecret},
+		{names: "has", args: "NAME [KEY...]", doc: "Whether there is a secret NAME, which required: false allows not to be, and in it the key KEY, with a value that is not null; more KEYs lead into nested objects. With a list as the last argument it is sprig's: whether LIST holds an element.",
+			example: `{{ if has "db" "tls" "ca" }}yes{{ end }} {{ has "b" (secret "db").hosts }}`, result: "yes true",
+			fn: has, min: 1, max: -1, naming: namesSecretOrElement, reveals: true},
+		{names: "mustHas sprig_has", args: "ELEMENT LIST", doc: "Whether LIST holds ELEMENT.", example: `{{ mustHas "b" (secret "db").hosts }}`, result: "true", fn: func(v any, l []any) (bool, error) { return contained(l, v) }},
 		{names: "field", args: "KEY OBJECT", doc: "The field KEY, for keys that are no identifiers.",
 			example: `{{ secret "db" | field "api-key" }}`, result: "k1",
 			fn: fieldOf, min: 2, max: 2},
@@ -71,6 +77,46 @@ func secretVersion(c *call) (any, error) {
 		return nil, err
 	}
 	return rd.version.VersionID, nil
+}
+
+// has tells by how it is written what it asks for; see testsSecret.
+func has(c *call) (any, error) {
+	if testsSecret(c.nodes, len(c.args) > len(c.nodes)) {
+		return c.hasSecret()
+	}
+	if len(c.args) == 2 {
+		if l, ok := asList(c.args[1]); ok {
+			return contained(l, c.args[0])
+		}
+	}
+	return nil, &failure{msg: "a computed argument of has is not a list", hint: `a secret's key is asked for literally, has "NAME" "KEY", or by: hasKey (secret "NAME") KEY`}
+}
+
+// hasSecret answers false only for what AWS says does not exist: while it is
+// not known, the template waits.
+func (c *call) hasSecret() (any, error) {
+	rd, err := c.read()
+	if err != nil {
+		if secret.KindOf(err) == secret.NotFound {
+			return false, nil
+		}
+		return nil, err
+	}
+	v := rd.value
+	for _, key := range c.args[1:] {
+		if _, isNull := v.(none); isNull || v == nil {
+			return false, nil
+		}
+		k, err := asText(key)
+		if err != nil {
+			return nil, err
+		}
+		if v, err = field(v, k, true, true); err != nil {
+			return nil, err
+		}
+	}
+	_, isNull := v.(none)
+	return !isNull, nil
 }
 
 func fieldOf(c *call) (any, error) {

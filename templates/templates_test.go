@@ -73,7 +73,9 @@ func TestEveryDocumentedExampleGivesItsResult(t *testing.T) {
 		if !strings.Contains(f.Example, f.Name) {
 			t.Errorf("the example of %s does not use it: %s", f.Name, f.Example)
 		}
-		got, err := render(templates.ExampleSecrets(), templates.Options{Name: f.Name, Text: f.Example})
+		o := templates.ExampleOptions()
+		o.Name, o.Text = f.Name, f.Example
+		got, err := render(templates.ExampleSecrets(), o)
 		if err != nil || got != f.Result {
 			t.Errorf("%s: %s\n gives %q, %v\n want %q", f.Name, f.Example, got, err, f.Result)
 		}
