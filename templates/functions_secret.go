@@ -129,17 +129,42 @@ func fieldOf(c *call) (any, error) {
 
 func jsonRows() []row {
 	return []row{
-		{names: "json toJson toJSON mustToJson toRawJson mustToRawJson toUnescapedJSON", args: "VALUE", doc: "VALUE as JSON on one line: sorted keys, no HTML escapes, numbers as they were written.",
+		{names: "json toRawJson mustToRawJson toUnescapedJSON", args: "VALUE", doc: "VALUE as JSON on one line: sorted keys, numbers as they were written.",
 			example: `{{ json (secret "db").user }} {{ dict "b" 1.50 "a" (secret "lines") | json }}`, result: `"app" {"a":"one\ntwo","b":1.5}`,
 			fn: func(v any) (string, error) { return encodeJSON(v, "") }},
-		{names: "toPrettyJson toJSONPretty mustToPrettyJson toUnescapedJSONPretty", args: "VALUE", doc: "VALUE as JSON indented by two spaces.",
-			example: `{{ secret "gcp" | toPrettyJson }}`, result: "{\n  \"type\": \"service_account\"\n}",
+		{names: "toJSON toJson mustToJson", args: "VALUE", doc: "The same JSON with <, > and & as \\u003c, \\u003e and \\u0026, which every JSON parser reads as those.",
+			example: `{{ toJSON "<a>" }}`, result: `"\u003ca\u003e"`,
+			fn: func(v any) (string, error) { return escapedJSON(encodeJSON(v, "")) }},
+		{names: "toJSONPretty toPrettyJson mustToPrettyJson", args: "VALUE", doc: "The JSON of toJSON, indented by two spaces.",
+			example: `{{ dict "a" "<" | toJSONPretty }}`, result: "{\n  \"a\": \"\\u003c\"\n}",
+			fn: func(v any) (string, error) { return escapedJSON(encodeJSON(v, "  ")) }},
+		{names: "toUnescapedJSONPretty", args: "VALUE", doc: "The JSON of json, indented by two spaces.",
+			example: `{{ secret "gcp" | toUnescapedJSONPretty }}`, result: "{\n  \"type\": \"service_account\"\n}",
 			fn: func(v any) (string, error) { return encodeJSON(v, "  ") }},
-		{names: "fromJson parseJSON mustFromJson", args: "TEXT", doc: "The value that a JSON text holds. A secret that is a JSON array is text: this gives its elements.",
+		{names: "fromJson mustFromJson", args: "TEXT", doc: "The value that a JSON text holds. A secret that is a JSON array is text: this gives its elements.",
 			example: `{{ range secret "tags" | fromJson }}{{ . }};{{ end }}`, result: "x;y;",
 			fn: fromJSON},
+		{names: "parseJSON", args: "TEXT", doc: "The value that a JSON text holds; of an empty text an empty object.",
+			example: `{{ range secret "tags" | parseJSON }}{{ . }};{{ end }}`, result: "x;y;",
+			fn: func(v any) (any, error) {
+				if s, err := asText(v); err == nil && s == "" {
+					return map[string]any{}, nil
+				}
+				return fromJSON(v)
+			}},
 	}
 }
+
+// escapedJSON escapes what Go's encoder escapes for HTML. Outside of strings
+// there are none of these characters.
+func escapedJSON(s string, err error) (string, error) {
+	if err == nil {
+		s = htmlInJSON.Replace(s)
+	}
+	return s, err
+}
+
+var htmlInJSON = strings.NewReplacer("<", `\u003c`, ">", `\u003e`, "&", `\u0026`)
 
 func fromJSON(v any) (any, error) {
 	var from origin

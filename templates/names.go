@@ -3,7 +3,6 @@ package templates
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -225,27 +224,26 @@ func (c *checker) definitions(s *source, known map[*source]map[string]body) map[
 }
 
 // digest returns the digest of all that a rendering depends on but secrets.
-func (c *checker) digest(o Options) (sum [sha256.Size]byte) {
-	h := sha256.New()
+func (c *checker) digest(o Options) [sha256.Size]byte {
+	b := make([]byte, 0, len(o.Text)+64)
 	put := func(texts ...string) {
 		for _, s := range texts {
-			h.Write(binary.AppendUvarint(nil, uint64(len(s))))
-			h.Write([]byte(s))
+			b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
 		}
 	}
 	put(o.Text, o.Delims[0], o.Delims[1], strconv.FormatBool(c.t.missing), strconv.Itoa(c.t.maxOutput), strconv.Itoa(c.t.maxSteps))
-	for _, name := range c.t.Files() {
+	for _, name := range sortedKeys(c.t.files) {
 		put("include", name, c.t.files[name].text)
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.t.vars)) {
+	for _, name := range sortedKeys(c.t.vars) {
 		if c.names.anyVar || c.names.vars[name] {
 			put("var", name, c.t.vars[name])
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.t.env)) {
+	for _, name := range sortedKeys(c.t.env) {
 		if c.names.anyEnv || c.names.env[name] {
 			put("env", name, c.t.env[name].value, strconv.FormatBool(c.t.env[name].found))
 		}
 	}
-	return [sha256.Size]byte(h.Sum(nil))
+	return sha256.Sum256(b)
 }

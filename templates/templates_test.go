@@ -115,7 +115,7 @@ func TestSecretIsTextAndObject(t *testing.T) {
 		{`{{ block "b" (secret "db") }}{{ .user }}{{ end }}`, "app"},
 		{`{{ range $i, $h := (secret "db").tls.chain }}{{ if $i }}{{ break }}{{ end }}{{ $h }}{{ end }}`, "a"},
 		{`{{ range (secret "db").tls.chain }}{{ if kindIs "map" . }}{{ .b }}{{ continue }}{{ end }}{{ end }}`, "1"},
-		{`{{ json (secret "db").password }}{{ toPrettyJson (list "<") }}`, "\"<p&w>\"[\n  \"<\"\n]"},
+		{`{{ json (secret "db").password }}{{ toUnescapedJSONPretty (list "<") }}`, "\"<p&w>\"[\n  \"<\"\n]"},
 		{`{{ (secret "latin1").a }}`, "*"},
 		{`{{- /* a comment */ -}} x {{- if and (secret "db").on (or "" 0) }}y{{ end }}`, "x"},
 	} {
