@@ -18,7 +18,7 @@ type Function struct {
 	// Doc is one line on what it does.
 	Doc string
 	// Example is a template that uses it, and Result what that renders to with
-	// the secrets of [ExampleSecrets].
+	// the secrets that FUNCTIONS.md shows.
 	Example, Result string
 }
 

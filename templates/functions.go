@@ -2,7 +2,6 @@ package templates
 
 import (
 	"cmp"
-	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -11,40 +10,9 @@ import (
 	"github.com/Masterminds/sprig/v3"
 )
 
-// ExampleSecrets returns the secrets that the examples of [Functions] use, by
-// name. The one called key-store is binary.
-func ExampleSecrets() map[string]string {
-	return map[string]string{
-		"db":        `{"user": "app", "password": "it's \"9\" & <more>", "port": 5432, "hosts": ["a", "b"], "tls": {"ca": "CA"}, "api-key": "k1", "note": null}`,
-		"pin":       "0042",
-		"gcp":       `{"type":"service_account"}`,
-		"lines":     "one\ntwo",
-		"tags":      `["x", "y"]`,
-		"key-store": "\x00\x01\xff",
-	}
-}
-
-// ExampleOptions returns the options that the examples of [Functions] are
-// parsed with: a variable, an environment variable, and a file to include.
-func ExampleOptions() Options {
-	return Options{
-		Vars:     map[string]string{"db_host": "db.internal"},
-		AllowEnv: []string{"ZONE", "UNSET"},
-		LookupEnv: func(name string) (string, bool) {
-			return map[string]string{"ZONE": "eu-1a"}[name], name == "ZONE"
-		},
-		Library: NewLibrary("templates", func(name string) ([]byte, error) {
-			if name != "greeting.tmpl" {
-				return nil, fs.ErrNotExist
-			}
-			return []byte("hello {{ . }}"), nil
-		}),
-	}
-}
-
 // Functions returns the function table, the one place where functions are
-// documented: by group, then in the table's order. A test executes every
-// example.
+// documented: by group, then in the table's order. FUNCTIONS.md is made of it,
+// and a test executes every example.
 func Functions() []Function {
 	var out []Function
 	for _, f := range table() {
@@ -88,6 +56,12 @@ var table = sync.OnceValue(func() []*function {
 	add("YAML and TOML", yamlRows())
 	add("YAML and TOML", tomlRows())
 	add("encoding and quoting", encodingRows())
+	add("environment files and shells", envRows())
+	add("quoting for a format", quoteRows())
+	add("databases and registries", databaseRows())
+	add("connection strings", urlRows())
+	add("certificates and key stores", pemRows())
+	add("certificates and key stores", pkcs12Rows())
 	add("text", textRows())
 	add("regular expressions", regexRows())
 	add("lists", listRows())

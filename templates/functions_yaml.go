@@ -113,8 +113,9 @@ var (
 	// (https://yaml.org/type/bool.html, /null.html).
 	wordsYAML = []string{"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 	// linesYAML are several lines that stand in a block as they are: none begins
-	// or ends with a blank, as in PEM.
-	linesYAML = regexp.MustCompile(`^[!-~]([ -~]*[!-~])?(\n[!-~]([ -~]*[!-~])?)+\n?$`)
+	// or ends with a blank. With a newline at the end it would matter what follows
+	// the block in the file, so that is quoted.
+	linesYAML = regexp.MustCompile(`^[!-~]([ -~]*[!-~])?(\n[!-~]([ -~]*[!-~])?)+$`)
 )
 
 func yamlStyle(s string) yaml.Style {

@@ -3,6 +3,7 @@ package templates_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"strings"
@@ -183,26 +184,38 @@ func TestBombsEndInAnError(t *testing.T) {
 	}
 }
 
-func FuzzParseAndRender(f *testing.F) {
+// FuzzExecution: no template over any secret panics, takes longer or writes more
+// than its limits allow, comes to something else the second time, or shows a
+// value in its error.
+func FuzzExecution(f *testing.F) {
 	for _, fn := range templates.Functions() {
-		f.Add(fn.Example, "", "")
+		f.Add(fn.Example, "", "", "", `{"a":"b"}`)
 	}
 	for _, text := range bombs {
-		f.Add(text, "{{", "}}")
+		f.Add(text, "", "{{", "}}", "x")
 	}
 	for _, form := range failing {
-		f.Add(strings.NewReplacer("%s", `(secret "word")`, "%%", "%").Replace(form), "", "")
+		f.Add(strings.NewReplacer("%s", `(secret "word")`, "%%", "%").Replace(form), "", "", "", "")
+	}
+	for _, value := range hostile() {
+		f.Add(`{{ include "f" (secret "fuzz") }}`, "{{ . | json }}{{ toYAML . }}{{ range . }}{{ . }}{{ end }}", "", "", value)
 	}
 	s := secrets{"word": canary, "obj": `{"f":"` + canary + `","g":{"h":["` + canary + `",1,null]}}`}
-	for name, text := range templates.ExampleSecrets() {
+	for name, text := range templates.SecretsOfExamples() {
 		s[name] = text
 	}
-	f.Fuzz(func(t *testing.T, text, left, right string) {
-		tmpl, err := templates.Parse(templates.Options{Text: text, Delims: [2]string{left, right}, MaxSteps: 100_000})
+	f.Fuzz(func(t *testing.T, text, included, left, right, value string) {
+		s := maps.Clone(s)
+		s["fuzz"], s["with"] = value, value+canary+value
+		o := templates.OptionsOfExamples()
+		o.Text, o.Delims, o.MaxSteps, o.MaxOutput = text, [2]string{left, right}, 100_000, 100_000
+		o.Library = directory(map[string]string{"f": included, "greeting.tmpl": "hello {{ . }}"})
+		began := time.Now()
+		tmpl, err := templates.Parse(o)
 		if err == nil {
 			var res templates.Result
 			res, err = templates.NewPass(s.lookup).Render(tmpl)
-			if len(res.Content) > 8<<20 {
+			if len(res.Content) > o.MaxOutput {
 				t.Errorf("the output has %d bytes", len(res.Content))
 			}
 			again, errAgain := templates.NewPass(s.lookup).Render(tmpl)
@@ -210,7 +223,10 @@ func FuzzParseAndRender(f *testing.F) {
 				t.Errorf("two renderings differ")
 			}
 		}
-		if err != nil && strings.Contains(err.Error(), canary) && !strings.Contains(text+left+right, canary) {
+		if took := time.Since(began); took > 30*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if err != nil && strings.Contains(err.Error()+hintOf(err), canary) && !strings.Contains(text+included+left+right, canary) {
 			t.Errorf("the error shows a value: %v", err)
 		}
 	})

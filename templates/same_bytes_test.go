@@ -44,13 +44,13 @@ func drawnCalls(seed uint64) map[string][]string {
 // outcomes returns a digest of what the calls of each function come to, bytes
 // or error, and how many gave bytes.
 func outcomes(seed uint64) (digests map[string]string, rendered int) {
-	s := secrets(templates.ExampleSecrets())
+	s := secrets(templates.SecretsOfExamples())
 	s["big"] = `{"k9":1,"k2":{"x":1,"y":2},"k3":"v","k4":4,"k5":5,"k6":6,"k7":7,"k8":8,"k1":9}`
 	digests = make(map[string]string)
 	for name, calls := range drawnCalls(seed) {
 		h := sha256.New()
 		for _, text := range calls {
-			o := templates.ExampleOptions()
+			o := templates.OptionsOfExamples()
 			o.Name, o.Text = "a.tmpl", text
 			got, err := render(s, o)
 			if err == nil {
@@ -75,7 +75,11 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if classDir != "" {
+		_ = os.RemoveAll(classDir)
+	}
+	os.Exit(code)
 }
 
 // TestSameInputsGiveTheSameBytes calls every function with drawn arguments,

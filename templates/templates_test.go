@@ -73,9 +73,9 @@ func TestEveryDocumentedExampleGivesItsResult(t *testing.T) {
 		if !strings.Contains(f.Example, f.Name) {
 			t.Errorf("the example of %s does not use it: %s", f.Name, f.Example)
 		}
-		o := templates.ExampleOptions()
+		o := templates.OptionsOfExamples()
 		o.Name, o.Text = f.Name, f.Example
-		got, err := render(templates.ExampleSecrets(), o)
+		got, err := render(templates.SecretsOfExamples(), o)
 		if err != nil || got != f.Result {
 			t.Errorf("%s: %s\n gives %q, %v\n want %q", f.Name, f.Example, got, err, f.Result)
 		}
@@ -261,3 +261,5 @@ func TestLookupErrorsAreReachable(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func optionsOf(text string) templates.Options { return templates.Options{Name: "a.tmpl", Text: text} }
