@@ -14,7 +14,7 @@ import (
 func endpointOptions(e *config.Endpoint, log *slog.Logger) endpoint.Options {
 	return endpoint.Options{
 		Listen: e.Listen, AnyAddress: e.UnsafeAnyAddress, TokenHeaders: e.TokenHeaders, PathPrefix: e.PathPrefix,
-		AllowedHosts: e.AllowedHosts, MaxConnections: e.MaxConnections, Logger: log,
+		AllowedHosts: e.AllowedHosts, MaxConnections: e.MaxConnections, AnySignature: e.UnsafeAnySignature, Logger: log,
 	}
 }
 
@@ -199,7 +199,7 @@ func (t tokenSet) clients(e *config.Endpoint) []endpoint.Client {
 		c := &e.Clients[i]
 		list[i] = endpoint.Client{
 			Name: c.Name, Tokens: t[c.Name].tokens, UIDs: c.UIDs, GIDs: c.GIDs,
-			Rights: endpoint.Rights{Secrets: c.Secrets},
+			Rights: endpoint.Rights{Secrets: c.Secrets, Roles: c.Roles},
 		}
 	}
 	return list

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"io"
+	"net/http"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -68,18 +69,45 @@ func (r *auditor) record(e audit.Entry) error {
 
 // observe counts one request to the endpoint and writes it down.
 func (a *Agent) observe(e *endpoint.Exchange) error {
-	a.seen.requests.Observe(string(e.Outcome), e.Took)
+	a.seen.traffic.count(e)
 	if e.Outcome == endpoint.OutcomePing || a.audit.log.Load() == nil {
 		return nil
 	}
 	entry := audit.Entry{
-		Event: "get", Via: "endpoint", Client: e.Client, Remote: e.Remote, Secret: cut(e.Secret),
-		ARN: e.ARN, VersionID: e.VersionID, Outcome: string(e.Outcome),
+		Event: eventOf(e), Via: "endpoint", Operation: e.Operation, Client: e.Client, Remote: e.Remote, RoleARN: cut(e.Role),
 	}
 	if e.PID > 0 {
 		entry.Peer = auditedPeer(e.UID, e.GID, e.PID)
 	}
-	return a.audit.record(entry)
+	parts := e.Parts
+	if len(parts) == 0 {
+		parts = []endpoint.Part{{Secret: e.Secret, ARN: e.ARN, VersionID: e.VersionID, Outcome: e.Outcome}}
+	}
+	for _, p := range parts {
+		entry.Secret, entry.ARN, entry.VersionID, entry.Outcome = cut(p.Secret), p.ARN, p.VersionID, string(p.Outcome)
+		if err := a.audit.record(entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eventOf says what a request to the endpoint was. An SDK names an operation; else
+// a POST is a refresh.
+func eventOf(e *endpoint.Exchange) string {
+	switch e.Operation {
+	case "GetSecretValue", "BatchGetSecretValue":
+		return "get"
+	case "DescribeSecret":
+		return "describe"
+	case "":
+		if e.Method == http.MethodPost && e.Waited {
+			return "refresh"
+		}
+		return "get"
+	default:
+		return "call"
+	}
 }
 
 // auditedPeer names the program too, as far as it can still be found out: the

@@ -77,7 +77,7 @@ files:
   - {path: /run/a, template: a.tmpl, mode: "0440", owner: app, group: "33", create_dirs: true, allow_disk: true, delims: ["[[", "]]"], missing_key: zero, notify: [app, app2]}
   - {path: /run/b, contents: ""}
 targets: [{name: app, signal: USR1, process: {pid_file: /run/p}, debounce: 0s}, {name: app2, command: [/bin/true, "{}"], timeout: 3s, on_first: true}]
-endpoint: {listen: "[::1]:0", token_env: [A, B], token_grace: 0s, path_prefix: /other, token_headers: [X-Foo], allowed_hosts: [db.local], max_connections: 3}
+endpoint: {listen: "[::1]:0", token_env: [A, B], token_grace: 0s, path_prefix: /other, token_headers: [X-Foo], allowed_hosts: [db.local], max_connections: 3, unsafe_any_signature: true}
 log: {level: debug, format: json}
 template_dir: tmpl
 heal_interval: 2s
@@ -85,6 +85,9 @@ state_dir: /run/other
 `)
 	if d := got.Targets[0].Debounce; d != 0 {
 		t.Errorf("debounce 0s became %s", d.Std())
+	}
+	if !got.Endpoint.UnsafeAnySignature {
+		t.Error("unsafe_any_signature is not taken over")
 	}
 	if *got.Endpoint.TokenGrace != 0 {
 		t.Error("token_grace 0s is a choice")
@@ -165,6 +168,9 @@ func TestFaults(t *testing.T) {
 		{"prefix", minimal + "endpoint: {token_file: /t, path_prefix: v1}\n", `endpoint.path_prefix: "v1" does not begin with /`},
 		{"header", minimal + "endpoint: {token_file: /t, token_headers: ['a b']}\n", `endpoint.token_headers: "a b" is no header name`},
 		{"no connections", minimal + "endpoint: {token_file: /t, max_connections: 0}\n", `endpoint.max_connections: want at least 1`},
+		{"any signature for nobody", minimal + "endpoint:\n  clients: [{name: a, token_file: /a, secrets: [x]}]\n  unsafe_any_signature: true\n", `agent.yaml:5: endpoint.unsafe_any_signature: there is no token_file, nor token_env, so that nobody's rights would apply`},
+		{"any signature over a socket", minimal + "endpoint: {token_file: /t, socket: {path: /s}, unsafe_any_signature: true}\n", `agent.yaml:3: endpoint.unsafe_any_signature: it is about programs that come over TCP`},
+		{"any signature from anywhere", minimal + "endpoint: {token_file: /t, listen: 0.0.0.0:1, allowed_hosts: [x], unsafe_any_address: true, unsafe_any_signature: true}\n", `agent.yaml:3: endpoint.unsafe_any_signature: not together with unsafe_any_address`},
 		{"client without a name", client("token_file: /a, secrets: [x]"), `endpoint.clients[0].name: "" is no name`},
 		{"client with a path for a name", client("name: a/b, token_file: /a, secrets: [x]"), `"a/b" is no name`},
 		{"client called default", client("name: default, token_file: /a, secrets: [x]"), `agent.yaml:3: endpoint.clients[0].name: default is what logs call`},
@@ -184,6 +190,10 @@ func TestFaults(t *testing.T) {
 		{"nothing on demand", minimal + "endpoint: {token_file: /t, on_demand: {}}\n", `agent.yaml:3: endpoint.on_demand.secrets: none may be read`},
 		{"no room on demand", minimal + "endpoint: {token_file: /t, on_demand: {secrets: [a], max_entries: 0}}\n", `endpoint.on_demand.max_entries: want at least 1`},
 		{"short interval on demand", minimal + "endpoint: {token_file: /t, on_demand: {secrets: [a], interval: 1ms}}\n", `endpoint.on_demand.interval: 1ms is less than 100ms`},
+		{"no roles at a time", minimal + "endpoint: {token_file: /t, on_demand: {secrets: [a], roles: ['*'], max_roles: 0}}\n", `agent.yaml:3: endpoint.on_demand.max_roles: want at least 1`},
+		{"name of a role on demand", minimal + "endpoint:\n  token_file: /t\n  on_demand:\n    secrets: [a]\n    roles:\n    - '*'\n    - app\n", `agent.yaml:9: endpoint.on_demand.roles: "app" matches no role`},
+		{"client with the name of a role", minimal + "endpoint: {on_demand: {secrets: [a], roles: ['*']}, clients: [{name: a, token_file: /a, secrets: [x], roles: ['app/*']}]}\n", `endpoint.clients[0].roles: "app/*" matches no role`},
+		{"client with roles that nobody may assume", client("name: a, token_file: /a, secrets: [x], roles: ['*']"), `agent.yaml:3: endpoint.clients[0].roles: no role is assumed`},
 		{"telemetry", minimal + "telemetry: {listen: nowhere}\n", `telemetry.listen: "nowhere" is no address`},
 		{"log level", minimal + "log: {level: loud}\n", `agent.yaml:3: log.level: want debug, info, warn or error, not "loud"`},
 		{"log format", minimal + "log: {format: xml}\n", `log.format: want text or json, not "xml"`},
@@ -202,6 +212,27 @@ func TestFaults(t *testing.T) {
 				t.Errorf("the fault has no place: %v", err)
 			}
 		})
+	}
+}
+
+// TestRolesThatMayBeAssumed holds what is right about roles: with on_demand.roles,
+// and with a configured secret that is read with one.
+func TestRolesThatMayBeAssumed(t *testing.T) {
+	const clients = "clients: [{name: a, token_file: /a, secrets: [x], roles: ['arn:aws:iam::*:role/app/*']}]"
+	for _, text := range []string{
+		"source: {aws: {external_id: x}}\n" + minimal + "endpoint: {on_demand: {secrets: [a], roles: ['*']}, " + clients + "}\n",
+		"secrets: [{id: a, role_arn: 'arn:aws:iam::123456789012:role/app/a'}]\nendpoint: {" + clients + "}\n",
+	} {
+		c, err := config.Parse("agent.yaml", []byte(text))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		if d := c.Endpoint.OnDemand; d != nil && d.MaxRoles != 20 {
+			t.Errorf("max_roles is %d where it is not given", d.MaxRoles)
+		}
+		if roles := c.Endpoint.Clients[0].Roles; len(roles) != 1 {
+			t.Errorf("the client's roles are %v", roles)
+		}
 	}
 }
 

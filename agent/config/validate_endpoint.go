@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
+
+	"secretsd/agent/secret"
 )
 
 func (v *validator) endpoint() {
@@ -34,6 +37,7 @@ func (v *validator) endpoint() {
 	if !strings.HasPrefix(e.PathPrefix, "/") {
 		v.fault(&e.PathPrefix, up, "", "endpoint.path_prefix: %q does not begin with /", e.PathPrefix)
 	}
+	v.anySignature(e, up)
 	if e.MaxConnections < 1 {
 		v.fault(&e.MaxConnections, up, "", "endpoint.max_connections: want at least 1")
 	}
@@ -41,6 +45,24 @@ func (v *validator) endpoint() {
 		if !headerName.MatchString(h) {
 			v.fault(&e.TokenHeaders[i], up, "", "endpoint.token_headers: %q is no header name", h)
 		}
+	}
+}
+
+// anySignature holds that unsafe_any_signature opens something, and that it is
+// known what.
+func (v *validator) anySignature(e *Endpoint, up []any) {
+	const key = "endpoint.unsafe_any_signature"
+	switch {
+	case !e.UnsafeAnySignature:
+	case e.TokenFile.Path == "" && len(e.TokenEnv) == 0:
+		v.fault(&e.UnsafeAnySignature, up, "give endpoint.token_file, whose rights such a program gets, or take the key away",
+			"%s: there is no token_file, nor token_env, so that nobody's rights would apply", key)
+	case e.Listen == "":
+		v.fault(&e.UnsafeAnySignature, up, "give endpoint.listen, or take the key away",
+			"%s: it is about programs that come over TCP, and there is no address", key)
+	case e.UnsafeAnyAddress:
+		v.fault(&e.UnsafeAnySignature, up, "take one of the two away",
+			"%s: not together with unsafe_any_address, for everybody on the network could read everything", key)
 	}
 }
 
@@ -76,6 +98,10 @@ func (v *validator) onDemand(d *OnDemand, up []any) {
 	v.patterns(d.Secrets, up, "endpoint.on_demand.secrets")
 	if d.MaxEntries < 1 {
 		v.fault(&d.MaxEntries, up, "", "endpoint.on_demand.max_entries: want at least 1")
+	}
+	v.roles(d.Roles, up, "endpoint.on_demand.roles")
+	if d.MaxRoles < 1 {
+		v.fault(&d.MaxRoles, up, "leave roles out if none may be assumed", "endpoint.on_demand.max_roles: want at least 1")
 	}
 	v.atLeast(&d.Interval, MinInterval, up, "endpoint.on_demand.interval")
 	if d.Interval > v.c.Refresh.MaxStale {
@@ -133,6 +159,11 @@ func (v *validator) clients(e *Endpoint) {
 			v.fault(&c.Secrets, up, "for example secrets: [prod/db, prod/app/*]", "%s.secrets: it may read none", key)
 		}
 		v.patterns(c.Secrets, up, key+".secrets")
+		v.roles(c.Roles, up, key+".roles")
+		if len(c.Roles) > 0 && !v.c.rolesInUse() {
+			v.fault(&c.Roles, up, "give endpoint.on_demand.roles too, which bounds what every client may have assumed",
+				"%s.roles: no role is assumed, for there is neither endpoint.on_demand.roles nor a secret with role_arn", key)
+		}
 	}
 }
 
@@ -154,6 +185,22 @@ func (v *validator) patterns(list []string, up []any, key string) {
 	for i, p := range list {
 		if p == "" || strings.ContainsAny(p, " \t\r\n") {
 			v.fault(&list[i], up, "write a name, an ARN or a glob such as prod/*", "%s: %q matches no secret", key, p)
+		}
+	}
+}
+
+// rolesInUse reports whether anything can be read with a role of its own.
+func (c *Config) rolesInUse() bool {
+	if e := c.Endpoint; e != nil && e.OnDemand != nil && len(e.OnDemand.Roles) > 0 {
+		return true
+	}
+	return slices.ContainsFunc(c.Secrets, func(s Secret) bool { return s.RoleARN != "" })
+}
+
+func (v *validator) roles(list []string, up []any, key string) {
+	for i, p := range list {
+		if !secret.CanBeRole(p) {
+			v.fault(&list[i], up, "write the ARN of a role or a glob of it, such as arn:aws:iam::123456789012:role/app/*", "%s: %q matches no role", key, p)
 		}
 	}
 }

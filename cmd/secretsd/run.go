@@ -39,7 +39,8 @@ What AWS or the credential chain answers never ends run: it tries again.`,
 			if err != nil {
 				return err
 			}
-			log, level := newLogger(e.stderr, &cfg.Log)
+			log, level, flush := newAgentLogger(e.stderr, &cfg.Log)
+			defer flush()
 			s := service{log: log, level: level, reload: e.reload, read: read, stdout: e.stdout}
 			return s.run(cmd.Context(), cfg, func(agent.Counts) {})
 		},
@@ -137,6 +138,15 @@ func (s *service) reloadOnce(ctx context.Context, a *agent.Agent) {
 		}
 		s.log.Error("cannot reload, the running configuration stays", args...)
 	}
+}
+
+// newAgentLogger is newLogger for a program that must not wait for whoever
+// reads its log. The caller calls flush at its end.
+func newAgentLogger(w io.Writer, l *config.Log) (log *slog.Logger, level *slog.LevelVar, flush func()) {
+	notice, _ := newLogger(w, l)
+	q := newQueuedWriter(w, notice)
+	log, level = newLogger(q, l)
+	return log, level, q.flush
 }
 
 // newLogger returns the logger for l, and its level, which a reload may set.

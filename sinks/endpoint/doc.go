@@ -11,6 +11,9 @@
 //
 // What a request means and what it is answered is decided in (*core).answer,
 // from a small struct to a small struct; net/http stands only in server.go.
+// AWS SDKs are answered too, by the protocol of Secrets Manager itself, from the
+// same view and Reader: sdk.go has who asks, sigv4.go how that is known.
+//
 // Comments that say "peer" mean AWS's agent, whose behaviour the contract
 // describes.
 package endpoint

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"encoding/base64"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -14,8 +15,16 @@ import (
 // and CreatedDate are always there, null where the service left them out; the
 // others are left out when there are none.
 func encodeVersion(v *secret.Version) []byte {
+	b := appendVersion(nil, v)
+	b = appendDate(append(b, `,"CreatedDate":`...), v.Created)
+	return append(b, '}')
+}
+
+// appendVersion appends the object as far as its date, which clients of the peer
+// and SDKs do not have alike.
+func appendVersion(b []byte, v *secret.Version) []byte {
 	text, binary := v.Text.Reveal(), v.Binary.Reveal()
-	b := make([]byte, 0, 256+len(text)+len(text)/8+base64.StdEncoding.EncodedLen(len(binary)))
+	b = slices.Grow(b, 256+len(text)+len(text)/8+base64.StdEncoding.EncodedLen(len(binary)))
 	b = appendNullable(append(b, `{"ARN":`...), v.ARN)
 	b = appendNullable(append(b, `,"Name":`...), v.Name)
 	b = appendNullable(append(b, `,"VersionId":`...), v.VersionID)
@@ -28,16 +37,19 @@ func encodeVersion(v *secret.Version) []byte {
 		b = append(b, '"')
 	}
 	if len(v.Stages) > 0 {
-		b = append(b, `,"VersionStages":`...)
-		sep := byte('[')
-		for _, stage := range v.Stages {
-			b = appendString(append(b, sep), stage)
-			sep = ','
-		}
-		b = append(b, ']')
+		b = appendStrings(append(b, `,"VersionStages":`...), v.Stages)
 	}
-	b = appendDate(append(b, `,"CreatedDate":`...), v.Created)
-	return append(b, '}')
+	return b
+}
+
+// appendStrings appends a list that is not empty.
+func appendStrings(b []byte, list []string) []byte {
+	sep := byte('[')
+	for _, s := range list {
+		b = appendString(append(b, sep), s)
+		sep = ','
+	}
+	return append(b, ']')
 }
 
 // encodeError returns the body of an error answer, with the message left out
@@ -57,9 +69,12 @@ func appendDate(b []byte, t time.Time) []byte {
 	if t.IsZero() {
 		return append(b, "null"...)
 	}
+	return append(appendSeconds(append(b, '"'), t), '"')
+}
+
+func appendSeconds(b []byte, t time.Time) []byte {
 	seconds := float64(t.Unix()) + float64(t.Nanosecond())/1e9
-	b = strconv.AppendFloat(append(b, '"'), seconds, 'f', -1, 64)
-	return append(b, '"')
+	return strconv.AppendFloat(b, seconds, 'f', -1, 64)
 }
 
 func appendNullable(b []byte, s string) []byte {

@@ -3,6 +3,7 @@ package endpoint
 import (
 	"bytes"
 	"context"
+	"io"
 	"log"
 	"log/slog"
 	"net"
@@ -65,16 +66,17 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	peer, _ := r.Context().Value(peerKey{}).(*Peer)
 	req := request{
-		method:   r.Method,
-		target:   r.RequestURI,
-		host:     r.Host,
-		http10:   r.ProtoMinor == 0,
-		header:   httpHeader(r.Header),
-		peer:     peer,
-		extend:   extender(w),
-		inFlight: s.inFlight.Add(1),
+		method: r.Method,
+		target: r.RequestURI,
+		host:   r.Host,
+		http10: r.ProtoMinor == 0,
+		header: httpHeader(r.Header),
+		peer:   peer,
+		extend: extender(w),
 	}
-	defer s.inFlight.Add(-1)
+	if r.Method == http.MethodPost {
+		req.post = newPost(w, r)
+	}
 	began := time.Now()
 	resp := s.core.answer(r.Context(), &req)
 	if s.observe != nil {
@@ -83,8 +85,18 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	write(w, resp)
 }
 
+// newPost returns what reads the rest of a request.
+func newPost(w http.ResponseWriter, r *http.Request) *post {
+	return &post{
+		values: func(name string) []string { return r.Header[name] },
+		body:   func(limit int64) ([]byte, error) { return io.ReadAll(http.MaxBytesReader(w, r.Body, limit)) },
+	}
+}
+
+// countFields counts the fields of a head as AWS's agent does; net/http has taken
+// Host out.
 func countFields(h http.Header) int {
-	n := 0
+	n := 1
 	for _, values := range h {
 		n += len(values)
 	}
@@ -114,6 +126,7 @@ func (h httpHeader) first(name string) (string, bool) {
 // Header values that never vary; net/http only reads them.
 var (
 	typeJSON = []string{"application/json"}
+	typeSDK  = []string{sdkContentType}
 	noStore  = []string{"no-store"}
 	isStale  = []string{"true"}
 )
@@ -125,6 +138,10 @@ func write(w http.ResponseWriter, r response) {
 	if r.json {
 		h["Content-Type"] = typeJSON
 		h["Cache-Control"] = noStore
+	}
+	if r.requestID != "" {
+		h["Content-Type"] = typeSDK
+		h["X-Amzn-Requestid"] = []string{r.requestID}
 	}
 	if r.stale {
 		h["X-Secretsd-Stale"] = isStale

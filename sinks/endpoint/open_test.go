@@ -112,6 +112,8 @@ func TestListenersShareTheirConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Of a body that is not read the client would not keep the connection.
+	_, _ = io.Copy(io.Discard, resp.Body)
 	_ = resp.Body.Close()
 	if !closed(first) {
 		t.Error("the connection idle for longest is still open")

@@ -53,11 +53,21 @@ type Options struct {
 	// Clients are those who may read some of the secrets, beside whoever has
 	// one of the tokens given with the options.
 	Clients []Client
+	// AnySignature takes a request of the SDKs' protocol that has a signature of
+	// whatever kind, over TCP, for one of the top-level token's holder if it is
+	// nobody else's. There must be such a token. For programs whose keys cannot
+	// be chosen: every program that reaches the address can read what that token
+	// reads.
+	AnySignature bool
 	// Timeouts bound what a slow client can hold.
 	Timeouts Timeouts
 	// Logger gets what the HTTP server has to say, accept errors above all.
 	// Default: nowhere.
 	Logger *slog.Logger
+	// Mark returns what the observer knows a client by, [DefaultClient] among
+	// them; it is called for each when the options take effect, and never for a
+	// request. It may be nil.
+	Mark func(client string) any
 	// Observe is told of every request, before its answer is written, by the
 	// goroutine that serves it. The Exchange is used again afterwards. With an
 	// error the client gets an internal failure instead. It may be nil.
@@ -105,7 +115,17 @@ func (o Options) Check() error {
 	if o.Socket != nil {
 		return errors.Join(o.Socket.Check(), err)
 	}
-	return errors.Join(checkListen(o.Listen, o.AnyAddress), err)
+	return errors.Join(checkListen(o.Listen, o.AnyAddress), o.checkAnySignature(), err)
+}
+
+// checkAnySignature keeps the network out: who needs no key must at least be on
+// this machine.
+func (o Options) checkAnySignature() error {
+	if o.AnySignature && checkListen(o.Listen, false) != nil {
+		return withHint("listen on a loopback address, or take unsafe_any_signature away",
+			"accept any signature on %s: not a loopback address", o.Listen)
+	}
+	return nil
 }
 
 // bind binds what the options name.
@@ -123,7 +143,10 @@ func (o Options) bind(ctx context.Context) (net.Listener, error) {
 // settings is what requests are checked by: immutable, and replaced whole by a
 // reload.
 type settings struct {
-	clients      []*client
+	clients []*client
+	// top is the one with the top-level tokens, or nil.
+	top          *client
+	anySignature bool
 	tokenHeaders []string
 	pathPrefix   string
 	hosts        map[string]bool
@@ -134,7 +157,7 @@ func (o Options) settings(tokens *Tokens) (*settings, error) {
 	s := &settings{
 		pathPrefix:  cmp.Or(o.PathPrefix, DefaultPathPrefix),
 		hosts:       make(map[string]bool, len(o.AllowedHosts)),
-		maxInFlight: int64(cmp.Or(o.MaxConnections, DefaultMaxConnections)),
+		maxInFlight: int64(cmp.Or(o.MaxConnections, DefaultMaxConnections)), anySignature: o.AnySignature,
 	}
 	errs := []error{s.setHeaders(o.TokenHeaders), s.setHosts(o.AllowedHosts), s.setClients(tokens, o.Clients)}
 	if !strings.HasPrefix(s.pathPrefix, "/") || strings.ContainsAny(s.pathPrefix, "?# \t\r\n") {
@@ -144,6 +167,11 @@ func (o Options) settings(tokens *Tokens) (*settings, error) {
 	if s.maxInFlight < 1 {
 		errs = append(errs, withHint("leave it out for the default",
 			"limit connections to %d: the limit must be at least 1", o.MaxConnections))
+	}
+	if o.Mark != nil {
+		for _, c := range s.clients {
+			c.mark = o.Mark(c.name)
+		}
 	}
 	return s, errors.Join(errs...)
 }

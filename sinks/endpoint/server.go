@@ -21,7 +21,6 @@ import (
 // as long as that lasts. Both ask the same core.
 type Server struct {
 	core     core
-	inFlight atomic.Int64
 	timeouts Timeouts
 	logger   *slog.Logger
 	observe  func(*Exchange) error
@@ -102,13 +101,17 @@ func bindError(listen string, err error) error {
 // asked for.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Configure replaces headers, prefix, hosts, limit, clients and tokens in one
+// Configure replaces headers, prefix, hosts, limits, clients and tokens in one
 // step; the requests under way keep the old ones. Listen, Timeouts, Logger,
 // Observe and Connections belong to the socket and are not looked at. With an
 // error nothing is replaced.
 func (s *Server) Configure(o Options, tokens *Tokens) error {
 	if tokens == nil && len(o.Clients) == 0 {
 		return errors.New("serve the endpoint: no tokens and no clients")
+	}
+	if o.AnySignature && tokens == nil {
+		return withHint("give endpoint.token_file, or take unsafe_any_signature away",
+			"accept any signature: there is no token at the top level, so that nobody's rights would apply")
 	}
 	next, err := o.settings(tokens)
 	if err != nil {

@@ -21,8 +21,7 @@ const (
 
 // strangers are the requests without a token that is known. Refusals are slowed
 // down for all of them together, since a stranger can come from as many
-// connections as he likes. They are not counted as in flight, so that a right
-// token never waits for wrong ones.
+// connections as he likes.
 type strangers struct {
 	badTokens atomic.Uint64
 	slowed    atomic.Uint64
@@ -32,18 +31,17 @@ type strangers struct {
 
 func newLimiter() *rate.Limiter { return rate.NewLimiter(strangerRate, strangerBurst) }
 
-// refuse answers a stranger. It blocks for a second at most. When too many wait
-// already it does not, but then the connection is closed, so that the next try
-// costs him a new one.
-func (s *strangers) refuse(ctx context.Context) response {
+// refuse returns the answer to a stranger, whatever he came with. It blocks for a
+// second at most. When too many wait already it does not, but then the connection
+// is closed, so that the next try costs him a new one.
+func (s *strangers) refuse(ctx context.Context, resp response) response {
 	s.badTokens.Add(1)
 	turn := s.limiter.Reserve()
 	wait := turn.Delay()
 	if wait == 0 {
-		return respBadToken
+		return resp
 	}
 	s.slowed.Add(1)
-	resp := respBadToken
 	resp.closes = true
 	if wait > maxStrangerWait {
 		turn.Cancel() // or a flood would have those after it wait for hours

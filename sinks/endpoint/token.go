@@ -56,8 +56,9 @@ type TokenOptions struct {
 // the system chose it.
 type Owner struct{ UID, GID int }
 
-// Tokens are the tokens that clients may send. They are kept as SHA-256 digests
-// only. Its methods may be called from any goroutine, but Reload by one at a
+// Tokens are the tokens that clients may send or sign with. Of each its SHA-256
+// digest is kept and a keyed hash to verify signatures by, and not the token
+// itself. Its methods may be called from any goroutine, but Reload by one at a
 // time.
 type Tokens struct {
 	files []tokenFile
@@ -67,17 +68,23 @@ type Tokens struct {
 
 type digest = [sha256.Size]byte
 
+// held is what is kept of a token.
+type held struct {
+	digest digest
+	signer *signer
+}
+
 // tokenSet is immutable.
 type tokenSet struct {
-	// current has a digest for each file, then those of the environment.
-	current []digest
-	// replaced are digests with the time up to which they are valid.
+	// current has a token for each file, then those of the environment.
+	current []held
+	// replaced are tokens with the time up to which they are valid.
 	replaced []replacedToken
 }
 
 type replacedToken struct {
-	digest digest
-	until  time.Time
+	held
+	until time.Time
 }
 
 // tokenFile is a file that is read again at every reload.
@@ -93,7 +100,9 @@ type tokenFile struct {
 // not share one, for it would say nothing about who sends it.
 func (t *Tokens) SameAs(u *Tokens) bool {
 	mine, theirs := t.set.Load(), u.set.Load()
-	return slices.ContainsFunc(mine.current, func(d digest) bool { return slices.Contains(theirs.current, d) })
+	return slices.ContainsFunc(mine.current, func(m held) bool {
+		return slices.ContainsFunc(theirs.current, func(t held) bool { return m.digest == t.digest })
+	})
 }
 
 // OpenTokens reads the tokens, having made the token file if it was missing.
@@ -113,20 +122,20 @@ func OpenTokens(o TokenOptions) (*Tokens, error) {
 		}
 		t.files = append(t.files, f)
 	}
-	var fixed []digest
+	var fixed []held
 	if len(o.Env) > 0 {
 		var err error
 		if fixed, err = t.useEnv(o); err != nil {
 			return nil, err
 		}
 	}
-	var current []digest
+	var current []held
 	for _, f := range t.files {
-		d, err := f.read()
+		h, err := f.read()
 		if err != nil {
 			return nil, err
 		}
-		current = append(current, d)
+		current = append(current, h)
 	}
 	current = append(current, fixed...)
 	if len(current) == 0 {
@@ -138,7 +147,7 @@ func OpenTokens(o TokenOptions) (*Tokens, error) {
 
 // useEnv adds the file that the environment names, or returns the token it
 // holds.
-func (t *Tokens) useEnv(o TokenOptions) ([]digest, error) {
+func (t *Tokens) useEnv(o TokenOptions) ([]held, error) {
 	name, value, err := lookupToken(o)
 	if err != nil {
 		return nil, err
@@ -147,11 +156,11 @@ func (t *Tokens) useEnv(o TokenOptions) ([]digest, error) {
 		t.files = append(t.files, tokenFile{path: path, mode: envFileMode})
 		return nil, nil
 	}
-	d, err := digestToken(value, "environment variable "+name)
+	h, err := holdToken(value, "environment variable "+name)
 	if err != nil {
 		return nil, err
 	}
-	return []digest{d}, nil
+	return []held{h}, nil
 }
 
 // lookupToken returns the first variable that is set. An empty one is set: it
@@ -211,7 +220,7 @@ func (s fileState) same(old fileState) bool {
 // passes keeps its token and is returned as an error; the others are reloaded
 // all the same.
 func (t *Tokens) Reload(endGrace bool) (changed bool, err error) {
-	read := make([]digest, len(t.files))
+	read := make([]held, len(t.files))
 	errs := make([]error, len(t.files))
 	for i, f := range t.files {
 		read[i], errs[i] = f.read()
@@ -227,10 +236,10 @@ func (t *Tokens) Reload(endGrace bool) (changed bool, err error) {
 	for i := range t.files {
 		if errs[i] != nil {
 			errs[i] = fmt.Errorf("keep the token in use: %w", errs[i])
-		} else if read[i] != old.current[i] {
+		} else if read[i].digest != old.current[i].digest {
 			changed = true
 			next.current[i] = read[i]
-			next.replaced = append(next.replaced, replacedToken{digest: old.current[i], until: now.Add(t.grace)})
+			next.replaced = append(next.replaced, replacedToken{held: old.current[i], until: now.Add(t.grace)})
 		}
 	}
 	if endGrace {
@@ -253,7 +262,7 @@ func (t *Tokens) hold(sum *digest) bool {
 	set := t.set.Load()
 	valid := 0
 	for i := range set.current {
-		valid |= subtle.ConstantTimeCompare(set.current[i][:], sum[:])
+		valid |= subtle.ConstantTimeCompare(set.current[i].digest[:], sum[:])
 	}
 	for i := range set.replaced {
 		if time.Now().Before(set.replaced[i].until) {
@@ -263,18 +272,19 @@ func (t *Tokens) hold(sum *digest) bool {
 	return valid == 1
 }
 
-// digestToken trims a token and refuses one that is too short to be a secret
+// holdToken trims a token and refuses one that is too short to be a secret
 // or that no client could send. where names its place, for the error.
-func digestToken(text, where string) (digest, error) {
+func holdToken(text, where string) (held, error) {
 	token := strings.TrimSpace(text)
 	const hint = "put a random token there: openssl rand -hex 32"
 	switch {
 	case len(token) < minTokenBytes:
-		return digest{}, withHint(hint, "use the token in %s: it has fewer than %d bytes", where, minTokenBytes)
+		return held{}, withHint(hint, "use the token in %s: it has fewer than %d bytes", where, minTokenBytes)
 	case len(token) > maxTokenBytes:
-		return digest{}, withHint(hint, "use the token in %s: it has more than %d bytes", where, maxTokenBytes)
+		return held{}, withHint(hint, "use the token in %s: it has more than %d bytes", where, maxTokenBytes)
 	case strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r >= 0x7f }):
-		return digest{}, withHint(hint, "use the token in %s: it must be one line of ASCII, which is what a header can carry", where)
+		return held{}, withHint(hint, "use the token in %s: it must be one line of ASCII, which is what a header can carry", where)
 	}
-	return sha256.Sum256([]byte(token)), nil
+	signer, err := newSigner(token)
+	return held{digest: sha256.Sum256([]byte(token)), signer: signer}, err
 }

@@ -65,11 +65,11 @@ func (o TokenOptions) check() (*digest, error) {
 	if missing, err := f.missing(); missing || err != nil {
 		return nil, err
 	}
-	sum, err := f.read()
+	token, err := f.read()
 	if err != nil {
 		return nil, err
 	}
-	return &sum, nil
+	return &token.digest, nil
 }
 
 // file returns o.File as it is to be read and made.
@@ -100,34 +100,34 @@ func (f tokenFile) missing() (bool, error) {
 	return true, nil
 }
 
-// read returns the digest of the token, having checked that the file can be
+// read returns what is kept of the token, having checked that the file can be
 // trusted. What is checked is the file that was opened.
-func (f tokenFile) read() (digest, error) {
+func (f tokenFile) read() (held, error) {
 	if err := checkTokenDirs(f.path); err != nil {
-		return digest{}, err
+		return held{}, err
 	}
 	// Without O_NONBLOCK a named pipe would hold the agent here.
 	file, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrPermission) {
-		return digest{}, withHint("let the agent own it, or give it a group the agent is in and set the mode 0440 in endpoint.token_file",
+		return held{}, withHint("let the agent own it, or give it a group the agent is in and set the mode 0440 in endpoint.token_file",
 			"read the token file: %w", err)
 	}
 	if err != nil {
-		return digest{}, fmt.Errorf("read the token file: %w", err)
+		return held{}, fmt.Errorf("read the token file: %w", err)
 	}
 	defer file.Close()
 	info, err := file.Stat()
 	if err != nil {
-		return digest{}, fmt.Errorf("read the token file: %w", err)
+		return held{}, fmt.Errorf("read the token file: %w", err)
 	}
 	if err := f.trust(info); err != nil {
-		return digest{}, err
+		return held{}, err
 	}
 	content, err := io.ReadAll(io.LimitReader(file, maxTokenBytes+2))
 	if err != nil {
-		return digest{}, fmt.Errorf("read the token file: %w", err)
+		return held{}, fmt.Errorf("read the token file: %w", err)
 	}
-	return digestToken(string(content), "token file "+f.path)
+	return holdToken(string(content), "token file "+f.path)
 }
 
 // trust refuses a file that others can read or write, or whose owner could
