@@ -35,7 +35,7 @@ func compiled(t *testing.T) string {
 	t.Helper()
 	javac := tool(t, "javac")
 	if classDir == "" {
-		dir, err := os.MkdirTemp("", "secretsd-java-") //nolint:usetesting // outlives the test
+		dir, err := os.MkdirTemp("", "secretsd-java-") // outlives the test
 		if err != nil {
 			t.Fatal(err)
 		}

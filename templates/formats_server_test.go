@@ -59,7 +59,7 @@ func start(t *testing.T, socket string, cmd *exec.Cmd) {
 // that any user can reach.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sd") //nolint:usetesting // t.TempDir's is too long for a socket
+	dir, err := os.MkdirTemp("", "sd") // t.TempDir's is too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +240,7 @@ func TestPsql(t *testing.T) {
 	var list strings.Builder
 	for i, password := range hostile()[:120] { // those that are not random
 		line, err := render(secrets{"s": password}, optionsOf(fmt.Sprintf(`{{ pgbouncerUser "u%d" (secret "s") }}`, i)))
-		if err != nil || !strings.ContainsAny(password, "'\"\\:#%$&?@/= \t\xc3") {
+		if err != nil || !strings.ContainsAny(password, "'\"\\:#%$&?@/= \té☃") {
 			continue
 		}
 		users, passwords = append(users, "u"+strconv.Itoa(i)), append(passwords, password)

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"maps"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -144,15 +143,18 @@ func explodeMap(m map[string]any) (map[string]any, error) {
 // titleWords finds the words that consul-template makes of a text: an
 // apostrophe, a point or a colon inside does not end one (after Unicode Standard
 // Annex 29, rules WB6 and WB7).
-var titleWords = regexp.MustCompile(`[\pL\pN\pM_]+(?:['’.:·][\pL\pN][\pL\pN\pM_]*)*`)
+var titleWords = pattern(`[\pL\pN\pM_]+(?:['’.:·][\pL\pN][\pL\pN\pM_]*)*`)
 
-func toTitle(s string) string {
-	return titleWords.ReplaceAllStringFunc(s, func(word string) string {
+func toTitle(c *call, s string) (string, error) {
+	if err := c.r.spend(c.node, len(s)/4); err != nil {
+		return "", err
+	}
+	return titleWords().ReplaceAllStringFunc(s, func(word string) string {
 		for i, r := range word {
 			if unicode.IsLetter(r) {
 				return word[:i] + string(unicode.ToTitle(r)) + word[i+utf8.RuneLen(r):]
 			}
 		}
 		return word
-	})
+	}), nil
 }

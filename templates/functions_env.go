@@ -1,7 +1,6 @@
 package templates
 
 import (
-	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -30,7 +29,7 @@ func shellQuote(s string) (string, error) {
 
 func toShell(v any) (string, error) {
 	return eachLine(v, func(key, value string) (string, error) {
-		if !variableName.MatchString(key) {
+		if !variableName().MatchString(key) {
 			return "", errVariableName
 		}
 		value, err := shellQuote(value)
@@ -38,11 +37,11 @@ func toShell(v any) (string, error) {
 	})
 }
 
-var errVariableName = fail("its name is not one of a variable: letters, digits and _")
+var errVariableName = &failure{msg: "its name is not one of a variable: letters, digits and _", hint: "leave it out with omit, and write its line by itself"}
 
 func toDotenv(v any) (string, error) {
 	return eachLine(v, func(key, value string) (string, error) {
-		if !variableName.MatchString(key) {
+		if !variableName().MatchString(key) {
 			return "", errVariableName
 		}
 		value, err := dotenvQuote(value)
@@ -51,7 +50,7 @@ func toDotenv(v any) (string, error) {
 }
 
 // plainDotenv needs no quotes for any reader, those that know none among them.
-var plainDotenv = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,=-]+$`)
+var plainDotenv = pattern(`^[A-Za-z0-9_./:@%+,=-]+$`)
 
 // dotenvQuote finds the one way of writing s that all readers understand alike.
 // There is no common escape: Node's knows none but \n and \r, python-dotenv and
@@ -64,7 +63,7 @@ func dotenvQuote(s string) (string, error) {
 	if err := without(s, "a .env file", noNUL, forbidden{"\r", "a carriage return"}); err != nil {
 		return "", err
 	}
-	if plainDotenv.MatchString(s) {
+	if plainDotenv().MatchString(s) {
 		return s, nil
 	}
 	// python-dotenv puts a variable's value in place of ${NAME} in any quotes.

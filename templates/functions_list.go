@@ -25,7 +25,7 @@ func listRows() []row {
 		{names: "uniq mustUniq", args: "LIST", doc: "The list without what it had before.", example: `{{ uniq (list 1 2 1) | json }}`, result: "[1,2]", fn: func(c *call, l []any) ([]any, error) { return c.without(l, nil, true) }},
 		{names: "without mustWithout", args: "LIST VALUE...", doc: "The list without these values.", example: `{{ without (list 1 2 3) 2 | json }}`, result: "[1,3]",
 			fn: func(c *call, l []any, v ...any) ([]any, error) { return c.without(l, v, false) }},
-		{names: "in", args: "WHOLE VALUE", doc: "Whether the list, or a text, holds VALUE.", example: `{{ in (secret "db").hosts "a" }} {{ in "abc" "b" }}`, result: "true true", fn: in},
+		{names: "in", args: "WHOLE VALUE", doc: "Whether the list, or a text, holds VALUE.", example: `{{ in (secret "db").hosts "a" }} {{ in "abc" "x" }}`, result: "true false", fn: in},
 		{names: "compact mustCompact", args: "LIST", doc: "The list without what is empty.", example: `{{ compact (list "a" "" 0) | json }}`, result: `["a"]`,
 			fn: func(l []any) []any { return slices.DeleteFunc(l, func(v any) bool { return !truth(v) }) }},
 		{names: "chunk mustChunk", args: "SIZE LIST", doc: "A list of lists of SIZE elements.", example: `{{ chunk 2 (list 1 2 3) | json }}`, result: "[[1,2],[3]]", fn: chunk},

@@ -53,7 +53,7 @@ func (c *call) newStore(from any, password string, format []string) (*store, err
 		return nil, fail(`the format is neither "modern" nor "legacy"`)
 	}
 	// Two encryptions and a MAC of 2048 rounds each take some 3 ms.
-	return s, c.r.spend(c.node, 30_000)
+	return s, c.r.spend(c.node, 30_000+len(password))
 }
 
 // salts returns the source of salts and initialization vectors: an HMAC of all

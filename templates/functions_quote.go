@@ -2,7 +2,6 @@ package templates
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -217,4 +216,4 @@ func about(v any, key, msg, hint string) *failure {
 	return f
 }
 
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var variableName = pattern(`^[A-Za-z_][A-Za-z0-9_]*$`)

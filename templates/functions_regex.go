@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"strings"
+	"sync"
 )
 
 func regexRows() []row {
@@ -48,6 +49,12 @@ func regexRows() []row {
 			}},
 		{names: "regexQuoteMeta", args: "TEXT", doc: "A regular expression that matches just TEXT.", example: `{{ regexQuoteMeta "a.b" }}`, result: `a\.b`},
 	}
+}
+
+// pattern returns an expression that is compiled on its first use: a start must
+// not wait for what most templates never need.
+func pattern(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
 }
 
 var errRegex = &failure{msg: "the regular expression is not valid", hint: "the syntax is RE2: https://golang.org/s/re2syntax"}

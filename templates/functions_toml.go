@@ -17,7 +17,7 @@ func tomlRows() []row {
 	}
 }
 
-func toTOML(v any) (string, error) {
+func toTOML(c *call, v any) (string, error) {
 	v, err := plain(v)
 	if err != nil {
 		return "", err
@@ -33,7 +33,7 @@ func toTOML(v any) (string, error) {
 	if err != nil {
 		return "", fail("the value has no form in TOML")
 	}
-	return strings.TrimSuffix(string(b), "\n"), nil
+	return strings.TrimSuffix(string(b), "\n"), c.r.spend(c.node, len(b))
 }
 
 // tomlValue makes Go's numbers of JSON's.

@@ -3,7 +3,6 @@ package templates
 import (
 	"net/netip"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -61,9 +60,9 @@ func newConnection(from map[string]any, more []map[string]any) (*connection, err
 }
 
 var (
-	hostName   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
-	portNumber = regexp.MustCompile(`^[0-9]{1,5}$`)
-	paramName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
+	hostName   = pattern(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
+	portNumber = pattern(`^[0-9]{1,5}$`)
+	paramName  = pattern(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 )
 
 // check refuses what no connection string can hold, and what would be taken for
@@ -72,15 +71,15 @@ func (c *connection) check() error {
 	if c.host == "" {
 		return &failure{msg: "there is no host", hint: `the secrets that RDS manages hold none; give it as a parameter: dict "host" (var "db_host")`}
 	}
-	if _, err := netip.ParseAddr(c.host); err != nil && !hostName.MatchString(c.host) && (!c.local() || without(c.host, "", forbidden{"()'\\?\x00\n", ""}) != nil) {
+	if _, err := netip.ParseAddr(c.host); err != nil && !hostName().MatchString(c.host) && (!c.local() || without(c.host, "", forbidden{"()'\\?\x00\n", ""}) != nil) {
 		return fail("the host is neither a name, nor an address, nor the path of a socket")
 	}
-	if c.port != "" && !portNumber.MatchString(c.port) {
+	if c.port != "" && !portNumber().MatchString(c.port) {
 		return fail("the port is not a number")
 	}
 	values := []string{c.user, c.password, c.database}
 	for _, p := range c.params {
-		if !paramName.MatchString(p[0]) {
+		if !paramName().MatchString(p[0]) {
 			return fail("a parameter has a name that is none: letters, digits and _.-")
 		}
 		values = append(values, p[1])

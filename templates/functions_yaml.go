@@ -2,7 +2,6 @@ package templates
 
 import (
 	"bytes"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -33,12 +32,16 @@ func notUTF8(format string) *failure {
 	return &failure{msg: "the text is not valid UTF-8, which " + format + " cannot hold", hint: "encode it with base64Encode"}
 }
 
-func toYAML(v any) (string, error) {
+func toYAML(c *call, v any) (string, error) {
 	v, err := plain(v)
 	if err != nil {
 		return "", err
 	}
-	return encodeYAML(yamlNode(v))
+	s, err := encodeYAML(yamlNode(v))
+	if err != nil {
+		return "", err
+	}
+	return s, c.r.spend(c.node, 2*len(s)) // short values take some 2 µs each
 }
 
 func encodeYAML(n *yaml.Node) (string, error) {
@@ -108,30 +111,33 @@ func yamlFloat(digits string) string {
 
 var (
 	// plainYAML is text that no YAML parser takes for anything but itself.
-	plainYAML = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./@+-]*( [A-Za-z0-9_./@+-]+)*$`)
+	plainYAML = pattern(`^[A-Za-z/][A-Za-z0-9_./@+-]*( [A-Za-z0-9_./@+-]+)*$`)
 	// wordsYAML are those with another meaning, in YAML 1.1 at least
 	// (https://yaml.org/type/bool.html, /null.html).
 	wordsYAML = []string{"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 	// linesYAML are several lines that stand in a block as they are: none begins
 	// or ends with a blank. With a newline at the end it would matter what follows
 	// the block in the file, so that is quoted.
-	linesYAML = regexp.MustCompile(`^[!-~]([ -~]*[!-~])?(\n[!-~]([ -~]*[!-~])?)+$`)
+	linesYAML = pattern(`^[!-~]([ -~]*[!-~])?(\n[!-~]([ -~]*[!-~])?)+$`)
 )
 
 func yamlStyle(s string) yaml.Style {
 	switch {
-	case plainYAML.MatchString(s) && !slices.Contains(wordsYAML, strings.ToLower(s)):
+	case plainYAML().MatchString(s) && !slices.Contains(wordsYAML, strings.ToLower(s)):
 		return 0
-	case linesYAML.MatchString(s):
+	case linesYAML().MatchString(s):
 		return yaml.LiteralStyle
 	default:
 		return yaml.DoubleQuotedStyle
 	}
 }
 
-func fromYAML(s string) (any, error) {
+func fromYAML(c *call, s string) (any, error) {
 	if s == "" {
 		return map[string]any{}, nil
+	}
+	if err := c.r.spend(c.node, 2*len(s)); err != nil {
+		return nil, err
 	}
 	var n yaml.Node
 	dec := yaml.NewDecoder(strings.NewReader(s))

@@ -3,6 +3,7 @@ package templates
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -153,7 +154,7 @@ func (c *checker) include(n parse.Node, name string) {
 	}
 	if c.t.files[name] == nil {
 		if err := c.load(name); err != nil {
-			c.failed(n, err)
+			c.failed(n, c.meantDefined(name, err))
 			return
 		}
 	}
@@ -163,6 +164,16 @@ func (c *checker) include(n parse.Node, name string) {
 	if !slices.Contains(c.children[c.from], name) {
 		c.children[c.from] = append(c.children[c.from], name)
 	}
+}
+
+// meantDefined gives an error about a file the hint that Helm's include, which
+// takes the name of a defined template, has another name here.
+func (c *checker) meantDefined(name string, err error) error {
+	f := new(failure)
+	if c.from.defined[name] == nil || !errors.As(err, &f) {
+		return err
+	}
+	return &failure{msg: f.msg, err: f.err, hint: "what a defined template renders to is: executeTemplate " + strconv.Quote(name) + " VALUE"}
 }
 
 // load reads an included file, and checks it.

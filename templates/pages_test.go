@@ -64,7 +64,7 @@ func functionsPage() string {
 func TestFunctionsPageIsThatOfTheTable(t *testing.T) {
 	want := functionsPage()
 	if *update {
-		if err := os.WriteFile("FUNCTIONS.md", []byte(want), 0o644); err != nil { //nolint:gosec // a page for everybody
+		if err := os.WriteFile("FUNCTIONS.md", []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

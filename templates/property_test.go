@@ -159,6 +159,9 @@ var bombs = []string{
 	`{{ $d := secret "deep" }}{{ json $d }}`, `{{ $s := repeat 1000000 "a" }}{{ range 100000 }}{{ $x := upper $s }}{{ end }}`, `{{ $x := list }}{{ range 100000 }}{{ $x = append $x 1 }}{{ end }}`,
 	`{{ $d := list 1 }}{{ range 15 }}{{ $d = list $d $d }}{{ end }}{{ range 100000 }}{{ if eq $d $d }}{{ end }}{{ end }}`, `{{ $d := dict }}{{ $_ := set $d "x" $d }}{{ range 100000 }}{{ $x := list $d }}{{ end }}`,
 	`{{ range until 90000 }}{{ range until 90000 }}{{ end }}{{ end }}`,
+	`{{ parseYAML "a: &a [1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e]" }}`,
+	`{{ parseYAML "a: &a [*a]" }}`, `{{ $l := until 90000 }}{{ range 100000 }}{{ $x := toYAML $l }}{{ end }}`, `{{ $s := repeat 1000000 "a b" }}{{ range 100000 }}{{ $x := toTitle $s }}{{ end }}`,
+	`{{ range 100000 }}{{ $x := toTOML (dict "l" (until 90000)) }}{{ end }}`, `{{ explodeMap (dict (repeat 200 "a/") 1) }}`, `{{ pemCertificate (repeat 100000 "-----BEGIN X-----\n-----END X-----\n") }}`,
 }
 
 func TestBombsEndInAnError(t *testing.T) {

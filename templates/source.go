@@ -98,7 +98,8 @@ type libraryFile struct {
 // names, a clean path below dir with slashes; it holds the rules for where
 // files may lie and who may have written them, and its errors become part of
 // the template's, without a value in them. Several goroutines may call it at
-// once.
+// once. It sees every name that is asked for, that of a file which turns out to
+// be missing or broken too: who watches files learns there what to watch.
 func NewLibrary(dir string, read func(name string) ([]byte, error)) *Library {
 	return &Library{dir: dir, read: read, files: make(map[libraryKey]*libraryFile)}
 }
