@@ -178,6 +178,12 @@ func ReadTrusted(path string) ([]byte, error) {
 		return nil, &Error{Place: path, Err: fmt.Errorf("open file: %w", errors.Unwrap(err)), hint: openHint(err)}
 	}
 	defer f.Close()
+	return readTrusted(path, f)
+}
+
+// readTrusted reads what was opened at path, if only root and the agent's user
+// could have written it.
+func readTrusted(path string, f *os.File) ([]byte, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, &Error{Place: path, Err: fmt.Errorf("stat file: %w", err)}
