@@ -40,7 +40,8 @@ type BundleSpec struct {
 	// Backup keeps the generation before the last for longer than that: the
 	// symlink "..backup" points to it until a Publish with other content comes.
 	// One that somebody else has changed, content or mode, is not kept, as far as
-	// this process can know.
+	// this process can know. An agent that is killed right after a flip may leave
+	// the backup before.
 	Backup bool
 }
 

@@ -84,7 +84,10 @@ type Spec struct {
 	// one that has to be in memory. CreateDirs and Backup do not go with it.
 	InPlace bool
 	// Backup keeps the content before the last beside the file, under its name
-	// with ".bak" added. See [BackupName].
+	// with ".bak" added (see [BackupName]): the old file itself, with its mode
+	// and owner. What somebody else has changed is not kept, as far as this
+	// process can know, nor is a repair a reason to. An agent that is killed in
+	// the middle may leave the backup before.
 	Backup bool
 }
 
