@@ -325,8 +325,8 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 	a.refresh.configure(next.source, next.secrets)
 	a.notifier.Reconfigure(next.targets)
 	a.configureOnDemand(next, prev.source == next.source)
+	prev.close() // which lets go of bundles, so that the next one may write to them
 	a.sweep(next)
-	prev.close()
 	a.listeners.commit()
 	a.listeners.serve(ctx, g)
 	return nil

@@ -33,8 +33,10 @@ type applier struct {
 	remember func(held []heldState)
 	checker  *checker
 
-	outputs  []*output
-	optional map[string]bool
+	// freshLibrary has included files read again.
+	freshLibrary func()
+	outputs      []*output
+	optional     map[string]bool
 	// looked is how the template files were when they were looked at last.
 	looked map[string]fs.FileInfo
 	// index leads from a secret to the outputs that depend on it.
@@ -63,7 +65,7 @@ func (a *applier) configure(p *plan) {
 	for _, o := range a.outputs {
 		had[o.path] = o
 	}
-	a.outputs = p.outputs
+	a.outputs, a.freshLibrary = p.outputs, p.freshLibrary
 	a.optional = map[string]bool{}
 	for _, s := range p.secrets {
 		a.optional[s.name] = !s.required

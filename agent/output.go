@@ -51,6 +51,9 @@ type output struct {
 	// uses are the secrets that the template names in its text.
 	uses []string
 
+	// tested are those of them that the template asks for by has.
+	tested map[string]bool
+
 	// deps are the secrets whose change makes the template run again: those
 	// the last rendering looked up, or uses before the first. Rendering depends
 	// on nothing else, so that what it did not look up cannot matter.
@@ -125,7 +128,7 @@ func (o *output) missing(snap *store.Snapshot, optional map[string]bool) (name s
 	skip = true
 	for _, use := range o.uses {
 		e, _ := snap.Get(use)
-		if e.Version != nil {
+		if e.Version != nil || o.tested[use] && optional[use] && absent(e.Err) {
 			continue
 		}
 		if name == "" {

@@ -23,6 +23,9 @@ type plan struct {
 	outputs []*output
 	targets []notify.Target
 	dirs    *files.Dirs
+	// library are the files that templates include, and vars what var gives.
+	library *templates.Library
+	vars    map[string]string
 }
 
 // newPlan builds what cfg asks for, and takes hold of the directories that its
@@ -30,7 +33,8 @@ type plan struct {
 // once, each at its place in the configuration.
 func newPlan(cfg *config.Config) (*plan, error) {
 	p := &plan{cfg: cfg, dirs: files.New()}
-	var errs []error
+	errs := []error{p.readVars()}
+	p.freshLibrary()
 	for i := range cfg.Secrets {
 		p.secrets = append(p.secrets, newSchedule(&cfg.Secrets[i], cfg.Refresh.MaxStale.Std()))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -89,7 +90,7 @@ func searchable(b *config.Bundle) fs.FileMode {
 // addPart parses the template of a file, adds it to o, and its source to the
 // digest. The secrets it names have to be configured.
 func (p *plan) addPart(o *output, source hash.Hash, t *config.TemplateSource, made part, parent any) error {
-	opts := templates.Options{Name: t.Template, Text: t.Contents, MissingKey: t.MissingKey}
+	opts := templates.Options{Name: t.Template, Text: t.Contents, MissingKey: t.MissingKey, AllowEnv: t.AllowEnv, Vars: p.vars, Library: p.library}
 	if len(t.Delims) == 2 {
 		opts.Delims = [2]string{t.Delims[0], t.Delims[1]}
 	}
@@ -103,16 +104,22 @@ func (p *plan) addPart(o *output, source hash.Hash, t *config.TemplateSource, ma
 	} else {
 		opts.Name, opts.Line = p.cfg.Path(), p.cfg.TextLine(&t.Contents)
 	}
-	fmt.Fprintf(source, "%q %o %q %q %q ", made.path, made.mode, opts.Text, opts.Delims, opts.MissingKey)
 	tmpl, err := templates.Parse(opts)
 	if err != nil {
 		return err // it names file and line itself
 	}
 	made.tmpl = tmpl
+	fmt.Fprintf(source, "%q %o %x ", made.path, made.mode, tmpl.Digest())
+	for _, name := range tmpl.Files() {
+		o.templates = append(o.templates, filepath.Join(p.cfg.TemplateDir, filepath.FromSlash(name)))
+	}
 	o.parts = append(o.parts, made)
 	var errs []error
 	for _, use := range tmpl.Secrets() {
 		o.use(use.Name)
+		if use.Test {
+			o.tests(use.Name)
+		}
 		if !p.configured(use.Name) {
 			errs = append(errs, p.unknownSecret(use))
 		}
@@ -152,6 +159,15 @@ func (p *plan) addCheck(o *output, source hash.Hash, c *config.Check) error {
 
 func (p *plan) configured(name string) bool {
 	return slices.ContainsFunc(p.secrets, func(s *schedule) bool { return s.name == name })
+}
+
+// tests notes that the output asks whether a secret is there, and so does without
+// it.
+func (o *output) tests(name string) {
+	if o.tested == nil {
+		o.tested = map[string]bool{}
+	}
+	o.tested[name] = true
 }
 
 // use notes that the output depends on a secret.

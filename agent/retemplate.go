@@ -11,10 +11,15 @@ import (
 // those that are right. One that is not keeps the output as it is, and is said
 // once.
 func (a *applier) retemplate() {
-	changed := a.touched()
+	changed, fresh := a.touched(), false
 	for _, o := range a.outputs {
-		if !slices.ContainsFunc(o.templates, func(path string) bool { return changed[path] }) {
+		// One that is broken may be so for a file that was not known of.
+		if o.templateErr == "" && !slices.ContainsFunc(o.templates, func(path string) bool { return changed[path] }) {
 			continue
+		}
+		if !fresh {
+			fresh = true
+			a.freshLibrary()
 		}
 		next, err := o.parse()
 		if err != nil {
@@ -31,7 +36,7 @@ func (a *applier) retemplate() {
 		a.log.Info("template changed", "path", o.path, "templates", o.templates)
 		had := o.deps
 		o.parts, o.templates, o.source = next.parts, next.templates, next.source
-		o.uses, o.deps = next.uses, next.deps
+		o.uses, o.deps, o.tested = next.uses, next.deps, next.tested
 		o.good, o.gate.passed = nil, nil
 		o.dirty, o.retryAt = true, 0
 		a.depend(o, had)
