@@ -199,6 +199,7 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 		a.counted.templateFailures++
 		a.degrade(o, err)
 		o.dirty = false // the same secrets would render the same error
+		a.hold(o, &heldBack{versions: used(snap, looked).named(), source: o.source, reason: err, unrendered: true})
 		return candidate{}, false
 	}
 	reason := notify.ReasonStart

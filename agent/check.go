@@ -35,17 +35,20 @@ type gate struct {
 }
 
 // heldBack is new content that is not published until a version or a template
-// changes.
+// changes: a check has refused it, or it could not be rendered.
 type heldBack struct {
 	// versions and source are what it was rendered from.
 	versions []notify.SecretVersion
 	source   [sha256.Size]byte
 	reason   error
+	// unrendered says that it could not be rendered, which is found out again after
+	// a restart.
+	unrendered bool
 }
 
 // concerns reports whether what is held was rendered from the same.
 func (h *heldBack) concerns(o *output, v versions) bool {
-	return h != nil && h.source == o.source && slices.Equal(h.versions, v.named())
+	return h != nil && !h.unrendered && h.source == o.source && slices.Equal(h.versions, v.named())
 }
 
 // verdict is what a check has said of some content.
@@ -142,15 +145,17 @@ func (a *applier) judge(v verdict) {
 	}
 }
 
-// hold notes what is held of o, nil for nothing, and has it written down.
+// hold notes what is held of o, nil for nothing, and has it written down where it
+// is to survive a restart.
 func (a *applier) hold(o *output, h *heldBack) {
-	if o.gate.held == nil && h == nil {
+	had := o.gate.held
+	o.gate.held = h
+	if (had == nil || had.unrendered) && (h == nil || h.unrendered) {
 		return
 	}
-	o.gate.held = h
 	list := []heldState{}
 	for _, o := range a.outputs {
-		if h := o.gate.held; h != nil {
+		if h := o.gate.held; h != nil && !h.unrendered {
 			list = append(list, heldState{Path: o.path, Versions: h.versions, Source: hex.EncodeToString(h.source[:]), Reason: h.reason.Error()})
 		}
 	}

@@ -52,7 +52,7 @@ var (
 	secretFailures = counter("secretsd_secret_refresh_failures_total", "Failed reads by kind.", "secret", "kind")
 
 	fileInPlace      = gauge("secretsd_file_in_place", "Whether the file is there as the agent once made it.", "path")
-	fileHeld         = gauge("secretsd_file_held", "Whether a check has refused new content of the file, so that the old stays.", "path")
+	fileHeld         = gauge("secretsd_file_held", "Whether new content of the file was refused by a check or could not be rendered, so that the old stays.", "path")
 	fileExpires      = gauge("secretsd_file_certificate_not_after_timestamp_seconds", "When the first of the certificates in the file expires, in seconds since the epoch.", "path")
 	fileDegraded     = gauge("secretsd_file_degraded", "Whether the file cannot be brought up to date.", "path")
 	executions       = counter("secretsd_template_executions_total", "Templates rendered.")

@@ -83,7 +83,7 @@ type Secret struct {
 type File struct {
 	Path              string
 	InPlace, Degraded bool
-	// Held says that a check has refused new content.
+	// Held says that new content was refused by a check, or could not be rendered.
 	Held bool
 	// ExpiresAt is when the first of its certificates does, or zero.
 	ExpiresAt time.Time
