@@ -181,7 +181,7 @@ type core struct {
 	// polls are the requests that wait for a change.
 	polls atomic.Int64
 	// bodies are the requests whose bodies are still to come.
-	bodies atomic.Int64
+	bodies bodies
 	// strangers are the requests that nobody known has sent.
 	strangers
 
@@ -229,7 +229,7 @@ func (c *core) answer(ctx context.Context, r *request) response {
 // resting is how many of the requests in flight do nothing but wait: for a
 // change, for the rest of themselves, or to be refused. Each kind has a limit of
 // its own.
-func (c *core) resting() int64 { return c.polls.Load() + c.bodies.Load() + c.waiting.Load() }
+func (c *core) resting() int64 { return c.polls.Load() + c.bodies.count.Load() + c.waiting.Load() }
 
 // allowed answers a request whose client may ask; who is nil for /ping.
 func (c *core) allowed(ctx context.Context, s *settings, who *client, r *request, path, query string) response {

@@ -219,7 +219,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err := errors.Join(s.drain(ctx), s.http.Shutdown(ctx))
 	s.cutOff()
 	if err != nil {
-		s.all.closeAll(s, waitsForHead, waitsIdle, busy)
+		s.all.closeAll(s, waitsForHead, waitsIdle, busy, writes)
 		_ = s.http.Close()
 		return ctx.Err()
 	}
