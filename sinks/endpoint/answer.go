@@ -185,6 +185,10 @@ type core struct {
 	// strangers are the requests that nobody known has sent.
 	strangers
 
+	// ended is closed when nobody is to wait for a change any more; nil means
+	// never.
+	ended <-chan struct{}
+
 	mu   sync.Mutex
 	next chan struct{} // closed by the next publish; nil where nobody waits
 }

@@ -4,7 +4,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -103,15 +102,5 @@ func settle(n *atomic.Int64) {
 	defer tick.Stop()
 	for last := int64(-1); last != n.Load(); <-tick.C {
 		last = n.Load()
-	}
-}
-
-// until returns when what is awaited has come.
-func until(t *testing.T, come func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !come(); runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatal("what was awaited did not come")
-		}
 	}
 }

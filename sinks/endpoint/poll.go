@@ -40,7 +40,8 @@ func (c *core) enterPoll(s *settings) bool {
 func (c *core) leavePoll() { c.polls.Add(-1) }
 
 // poll answers p as soon as its version is not the one the client has, or with
-// that one after the time it gives. Rights are looked at whenever it wakes.
+// that one after the time it gives or when the server ends. Rights are looked at
+// whenever it wakes.
 func (c *core) poll(ctx context.Context, s *settings, who *client, r *request, p *params) response {
 	if !c.enterPoll(s) {
 		return respOverLimit
@@ -52,10 +53,10 @@ func (c *core) poll(ctx context.Context, s *settings, who *client, r *request, p
 	}
 	deadline := time.NewTimer(r.longer(wait))
 	defer deadline.Stop()
-	for {
+	for last := false; ; {
 		changed := c.viewChanged()
 		resp, fromView := c.find(ctx, who, r, p)
-		if resp.status != http.StatusOK || resp.subject.version != p.waitVersion {
+		if last || resp.status != http.StatusOK || resp.subject.version != p.waitVersion {
 			return resp
 		}
 		p.refresh = false
@@ -67,7 +68,9 @@ func (c *core) poll(ctx context.Context, s *settings, who *client, r *request, p
 		case <-changed:
 		case <-again:
 		case <-deadline.C:
-			return resp
+			last = true
+		case <-c.ended:
+			last = true
 		case <-ctx.Done():
 			return resp
 		}

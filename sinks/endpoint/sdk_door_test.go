@@ -364,7 +364,7 @@ func TestSlowBodiesHoldNobodyUp(t *testing.T) {
 	var slow []net.Conn
 	for i := range endpoint.MaxBodies {
 		slow = append(slow, send(t, s, rawPost(t, endpoint.DefaultClient, 100)))
-		until(t, func() bool { return s.Bodies() == int64(i+1) })
+		eventually(t, func() bool { return s.Bodies() == int64(i+1) })
 	}
 	for i := range 5 {
 		if got := post(t, s, getDB("default", token)); got.status != 200 {
@@ -374,7 +374,7 @@ func TestSlowBodiesHoldNobodyUp(t *testing.T) {
 			t.Errorf("slow body %d, the oldest: %d %s", i, got.status, got.body)
 		}
 		slow = append(slow, send(t, s, rawPost(t, endpoint.DefaultClient, 100)))
-		until(t, func() bool { return s.Bodies() == endpoint.MaxBodies })
+		eventually(t, func() bool { return s.Bodies() == endpoint.MaxBodies })
 		if got := do(t, s, "GET", "/v1/db", tokenT); got.status != 200 {
 			t.Errorf("GET beside slow bodies: %d %s", got.status, got.body)
 		}
@@ -382,7 +382,7 @@ func TestSlowBodiesHoldNobodyUp(t *testing.T) {
 	for _, conn := range slow {
 		_ = conn.Close()
 	}
-	until(t, func() bool { return s.Bodies() == 0 })
+	eventually(t, func() bool { return s.Bodies() == 0 })
 }
 
 // TestSDKOverTheLimit shows that the limit of requests in flight is one for all.

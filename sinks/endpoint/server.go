@@ -59,7 +59,7 @@ func Listen(ctx context.Context, o Options, tokens *Tokens, reader Reader) (*Ser
 		core: core{reader: reader}, observe: o.Observe, timeouts: o.Timeouts.withDefaults(), logger: o.Logger,
 		all: o.Connections, handed: make(chan net.Conn), ended: make(chan struct{}),
 	}
-	s.core.limiter = newLimiter()
+	s.core.limiter, s.core.ended = newLimiter(), s.ended
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
@@ -206,8 +206,8 @@ func (s *Server) begin(conn net.Conn) {
 	s.conns.Go(func() { (&plainConn{tracked: t, server: s}).serve() })
 }
 
-// Shutdown stops listening, closes idle connections and waits for the requests
-// under way. When ctx ends first it closes what is left and returns ctx's
+// Shutdown stops listening, closes idle connections, answers those that wait for
+// a change with what there is, and waits for the requests under way. When ctx ends first it closes what is left and returns ctx's
 // error. It works also where Serve never ran.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
