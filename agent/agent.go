@@ -155,7 +155,7 @@ func (a *Agent) start(b *build) {
 	a.apply.published = a.recordPublished
 	a.apply.configure(b.plan)
 	a.sweep(b)
-	a.listeners.commit()
+	a.listeners.commit(nil)
 	a.note(a.store.Snapshot())
 }
 
@@ -297,7 +297,9 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 	a.configureOnDemand(next, prev.source == next.source)
 	a.sweep(next)
 	prev.close()
-	a.listeners.commit()
+	// Clients and what they may read change in one step with what names mean.
+	a.look(a.store.Snapshot())
+	a.listeners.commit(a.view)
 	a.listeners.serve(ctx, g)
 	return nil
 }

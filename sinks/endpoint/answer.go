@@ -54,6 +54,9 @@ type Query struct {
 	// allow, without asking the service: decided once by id, and where the
 	// secret is not configured once more by the ARN that came back.
 	Rights *Rights
+	// Of is that of the view which was published when the rights were decided. In
+	// the next a name may mean another secret.
+	Of any
 }
 
 // Answer is what a Reader found.
@@ -100,6 +103,8 @@ type request struct {
 	// patience returns a context that also ends when the client has gone, and what
 	// ends the watching; nil where the request's context does so already.
 	patience func(context.Context) (context.Context, func())
+	// view is what there was when the request came, or when it last looked again.
+	view *View
 	// passed are the settings whose checks at the door the same head has passed
 	// before, or nil.
 	passed *settings
@@ -172,12 +177,18 @@ func plain(status int, body string) response {
 	return response{status: status, body: []byte(body)}
 }
 
+// moment is what one request is answered by. The two belong together: the
+// settings say who may read what is called db, and the view what that is.
+type moment struct {
+	settings *settings
+	view     *View
+}
+
 // core decides what a request is answered. It knows nothing of the server that
 // brings it.
 type core struct {
-	settings atomic.Pointer[settings]
-	view     atomic.Pointer[View]
-	reader   Reader
+	now    atomic.Pointer[moment]
+	reader Reader
 	// polls are the requests that wait for a change.
 	polls atomic.Int64
 	// bodies are the requests whose bodies are still to come.
@@ -200,7 +211,9 @@ type core struct {
 // The response says who asked and what was given: whoever records answers does
 // it here.
 func (c *core) answer(ctx context.Context, r *request) response {
-	s := c.settings.Load()
+	now := c.now.Load()
+	s := now.settings
+	r.view = now.view
 	path, query := splitTarget(r.target)
 	if isSDK(r, path, query) {
 		return c.sdk(ctx, s, r)
@@ -252,7 +265,7 @@ func (c *core) allowed(ctx context.Context, s *settings, who *client, r *request
 		if err := (&params{route: routeList}).parse(query, false); err != nil {
 			return plain(http.StatusBadRequest, err.Error())
 		}
-		return c.view.Load().list(who.rights)
+		return r.view.list(who.rights)
 	}
 	return c.route(ctx, s, who, r, path, query)
 }
@@ -290,7 +303,7 @@ func (c *core) route(ctx context.Context, s *settings, who *client, r *request, 
 // find answers from the view, or else from the Reader.
 func (c *core) find(ctx context.Context, who *client, r *request, p *params) (resp response, fromView bool) {
 	if !p.refresh {
-		if hit := c.view.Load().find(p); hit != nil && hit.response.status != 0 {
+		if hit := r.view.find(p); hit != nil && hit.response.status != 0 {
 			if !hit.allowed(who.rights) {
 				return respForbidden.about(p.id, nil), true
 			}
@@ -308,7 +321,7 @@ func (c *core) read(ctx context.Context, req *request, p *params, rights *Rights
 	}
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
-	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Refresh: p.refresh, Rights: rights})
+	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Refresh: p.refresh, Rights: rights, Of: req.view.Of})
 	if err != nil {
 		return errorResponse(err).about(p.id, nil)
 	}

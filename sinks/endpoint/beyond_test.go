@@ -115,7 +115,7 @@ func TestALongPollAnswersWhenTheVersionChanges(t *testing.T) {
 	// Who loses its token while it waits gets nothing.
 	three := send(t, s, head("GET", "/v1/db?waitVersion=v2&timeout=30", tokenT))
 	eventually(t, func() bool { return s.Polls() == 1 })
-	if err := s.Configure(endpoint.Options{Clients: []endpoint.Client{clientWith(t, "a", tokenA, "db")}}, nil); err != nil {
+	if err := s.Configure(endpoint.Options{Clients: []endpoint.Client{clientWith(t, "a", tokenA, "db")}}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	s.Publish(endpoint.NewView(nil, []endpoint.Entry{entry(version("db", "v3", secret.StageCurrent))}))
@@ -133,7 +133,7 @@ func TestALongPollEndsWithTheRightsItHas(t *testing.T) {
 	s := start(t, o("db"), noReads(t), entry(version("db", "v1", secret.StageCurrent)))
 	poll := send(t, s, head("GET", "/v1/db?waitVersion=v1&timeout=1", "X-Vault-Token: "+tokenA))
 	eventually(t, func() bool { return s.Polls() == 1 })
-	if err := s.Configure(o("other"), nil); err != nil {
+	if err := s.Configure(o("other"), nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := receive(t, poll, "GET"); got.status != 400 || got.body != forbidden {

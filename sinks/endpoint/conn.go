@@ -109,6 +109,7 @@ func (c *plainConn) respond(began time.Time) response {
 	c.req.inFlight = s.inFlight.Add(1)
 	defer s.inFlight.Add(-1)
 	resp := s.core.answer(s.until, &c.req)
+	c.req.view = nil // or an idle connection would keep values that were rotated away
 	if s.observe == nil {
 		return resp
 	}

@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strconv"
@@ -55,6 +56,10 @@ func (c *core) poll(ctx context.Context, s *settings, who *client, r *request, p
 	defer deadline.Stop()
 	for last := false; ; {
 		changed := c.viewChanged()
+		now := c.now.Load()
+		if who, r.view = now.settings.identify(r), now.view; who == nil {
+			return respBadToken
+		}
 		resp, fromView := c.find(ctx, who, r, p)
 		if last || resp.status != http.StatusOK || resp.subject.version != p.waitVersion {
 			return resp
@@ -73,9 +78,6 @@ func (c *core) poll(ctx context.Context, s *settings, who *client, r *request, p
 			last = true
 		case <-ctx.Done():
 			return resp
-		}
-		if who = c.settings.Load().identify(r); who == nil {
-			return respBadToken
 		}
 	}
 }
@@ -100,11 +102,17 @@ func (c *core) viewChanged() <-chan struct{} {
 	return c.next
 }
 
-func (c *core) publish(v *View) {
-	c.view.Store(v)
+// replace has s and v in force from the next request on, in one step. What is
+// nil stays as it is.
+func (c *core) replace(s *settings, v *View) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.next != nil {
+	next := &moment{s, v}
+	if old := c.now.Load(); old != nil {
+		next.settings, next.view = cmp.Or(s, old.settings), cmp.Or(v, old.view)
+	}
+	c.now.Store(next)
+	if v != nil && c.next != nil {
 		close(c.next)
 		c.next = nil
 	}

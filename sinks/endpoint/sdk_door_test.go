@@ -267,14 +267,14 @@ func TestAnySignature(t *testing.T) {
 	if got.status < 400 {
 		t.Errorf("a preflight is answered with %d", got.status)
 	}
-	if err := s.Configure(endpoint.Options{AnySignature: true, Clients: []endpoint.Client{clientWith(t, "web", tokenA, "db")}}, nil); err == nil || !strings.Contains(err.Error(), "nobody's rights") {
+	if err := s.Configure(endpoint.Options{AnySignature: true, Clients: []endpoint.Client{clientWith(t, "web", tokenA, "db")}}, nil, nil); err == nil || !strings.Contains(err.Error(), "nobody's rights") {
 		t.Errorf("without a token at the top level: %v", err)
 	}
 	wide := endpoint.Options{AnySignature: true, AnyAddress: true, Listen: "0.0.0.0:2773", AllowedHosts: []string{"x"}}
 	if err := wide.Check(); err == nil || !strings.Contains(err.Error(), "not a loopback address") {
 		t.Errorf("for the network: %v", err)
 	}
-	if err := s.Configure(endpoint.Options{}, fixedTokens(t)); err != nil {
+	if err := s.Configure(endpoint.Options{}, fixedTokens(t), nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := post(t, s, c); codeIn(got) != "UnrecognizedClientException" {
@@ -308,7 +308,7 @@ func TestSDKOverTheSocket(t *testing.T) {
 		}
 	}
 	o.Clients[0].UIDs, o.AnySignature = []int{os.Getuid() + 1}, true
-	if err := s.Configure(o, fixedTokens(t)); err != nil {
+	if err := s.Configure(o, fixedTokens(t), nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := over(getDB("AKIDEXAMPLE", "x")); codeIn(got) != "UnrecognizedClientException" {

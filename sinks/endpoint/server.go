@@ -66,10 +66,9 @@ func Listen(ctx context.Context, o Options, tokens *Tokens, reader Reader) (*Ser
 	if s.all == nil {
 		s.all = NewConnections(o.openLimit())
 	}
-	if err := s.Configure(o, tokens); err != nil {
+	if err := s.Configure(o, tokens, NewView(nil, nil)); err != nil {
 		return nil, err
 	}
-	s.Publish(nil)
 	listener, err := o.bind(ctx)
 	if err != nil {
 		return nil, err
@@ -103,10 +102,13 @@ func bindError(listen string, err error) error {
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Configure replaces headers, prefix, hosts, limits, clients and tokens in one
-// step; the requests under way keep the old ones. Listen, Timeouts, Logger,
-// Observe and Connections belong to the socket and are not looked at. With an
-// error nothing is replaced.
-func (s *Server) Configure(o Options, tokens *Tokens) error {
+// step, and with them the view, unless v is nil; the requests under way keep the
+// old ones. Listen, Timeouts, Logger, Observe and Connections belong to the
+// socket and are not looked at. With an error nothing is replaced.
+//
+// Rights go by names, and what has a name may change with the configuration: new
+// clients are never answered from an old view, nor old ones from a new.
+func (s *Server) Configure(o Options, tokens *Tokens, v *View) error {
 	if tokens == nil && len(o.Clients) == 0 {
 		return errors.New("serve the endpoint: no tokens and no clients")
 	}
@@ -118,7 +120,7 @@ func (s *Server) Configure(o Options, tokens *Tokens) error {
 	if err != nil {
 		return err
 	}
-	s.core.settings.Store(next)
+	s.core.replace(next, v)
 	return nil
 }
 
@@ -128,7 +130,7 @@ func (s *Server) Publish(v *View) {
 	if v == nil {
 		v = NewView(nil, nil)
 	}
-	s.core.publish(v)
+	s.core.replace(nil, v)
 }
 
 // BadTokens returns how many requests were refused because nobody known had sent

@@ -38,6 +38,10 @@ type Entry struct {
 // View is an immutable set of entries, ready to be served. Any number of
 // goroutines may use it.
 type View struct {
+	// Of is what the Reader made the view of, for it to find in [Query]. It
+	// is set before the view is published, and then never again.
+	Of any
+
 	byID   map[string][]*served
 	byName map[string]*served
 	// entries are all of them, in their order.
