@@ -28,7 +28,12 @@ func (a *Agent) look(snap *store.Snapshot) {
 		e, _ := snap.Get(s.name)
 		entry := a.entry(s, e)
 		entries = append(entries, entry)
-		res.add(s, entry.IDs)
+		res.secrets[s.name], res.ids[s.name] = s, entry.IDs
+	}
+	for id, places := range endpoint.Index(entries) {
+		for _, i := range places {
+			res.byID[id] = append(res.byID[id], entries[i].Name)
+		}
 	}
 	if e := a.build.cfg.Endpoint; e != nil {
 		res.onDemand = e.OnDemand
@@ -90,15 +95,9 @@ type resolver struct {
 	onDemand *config.OnDemand
 }
 
-func (r *resolver) add(s *schedule, ids []string) {
-	r.secrets[s.name], r.ids[s.name] = s, ids
-	for _, id := range ids {
-		r.byID[id] = append(r.byID[id], s.name)
-	}
-}
-
 // find returns the configured secret that q means and the ref that answers it.
-// As in the endpoint's view an id of the service goes before a configured name.
+// As in the endpoint's view an id of the service goes before a configured name,
+// and the first of several secrets before the others.
 func (r *resolver) find(q endpoint.Query) (s *schedule, want secret.Ref, ok bool) {
 	names, isID := r.byID[q.ID]
 	if !isID {
@@ -115,11 +114,14 @@ func (r *resolver) find(q endpoint.Query) (s *schedule, want secret.Ref, ok bool
 	if stage == "" && q.VersionID == "" {
 		stage = secret.StageCurrent
 	}
-	for _, name := range names {
-		s = r.secrets[name]
-		want = s.ref
-		want.Stage, want.VersionID = stage, q.VersionID
-		if want == s.ref {
+	for i, name := range names {
+		other := r.secrets[name]
+		ref := other.ref
+		ref.Stage, ref.VersionID = stage, q.VersionID
+		if i == 0 || ref == other.ref {
+			s, want = other, ref
+		}
+		if ref == other.ref {
 			break
 		}
 	}
