@@ -155,6 +155,57 @@ func TestSocketHasItsModeAndReplacesOnlyADeadOne(t *testing.T) {
 	}
 }
 
+// TestAReloadTakesTheSocketsOwnerBack gives the socket to a group, then to none.
+func TestAReloadTakesTheSocketsOwnerBack(t *testing.T) {
+	group := otherGroup(t)
+	path := filepath.Join(socketDir(t), "s")
+	socket := &endpoint.Socket{Path: path, Mode: 0o660, Owner: &endpoint.Owner{UID: -1, GID: group}}
+	startSocket(t, endpoint.Options{Socket: socket}, fixedTokens(t))
+	state := func() *syscall.Stat_t {
+		info, err := os.Lstat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Sys().(*syscall.Stat_t)
+	}
+	before := state()
+	if int(before.Gid) != group {
+		t.Fatalf("the socket is of group %d, want %d", before.Gid, group)
+	}
+	if err := socket.Own(); err != nil || *state() != *before {
+		t.Errorf("a socket that was right has been changed: %v", err)
+	}
+	for _, owner := range []*endpoint.Owner{{UID: os.Geteuid(), GID: -1}, nil} {
+		socket.Owner = &endpoint.Owner{UID: -1, GID: group}
+		if err := socket.Own(); err != nil {
+			t.Fatal(err)
+		}
+		socket.Owner = owner
+		if err := socket.Own(); err != nil || int(state().Gid) != os.Getegid() || int(state().Uid) != os.Geteuid() {
+			t.Errorf("with owner %v it is of user %d and group %d: %v", owner, state().Uid, state().Gid, err)
+		}
+	}
+}
+
+// otherGroup returns a group that a file of ours can be given.
+func otherGroup(t *testing.T) int {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return 12345
+	}
+	groups, err := os.Getgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range groups {
+		if g != os.Getegid() {
+			return g
+		}
+	}
+	t.Skip("needs root, or a second group for this user")
+	return 0
+}
+
 func TestWhatIsInTheSocketsWay(t *testing.T) {
 	dir := socketDir(t)
 	dead := filepath.Join(dir, "dead")
