@@ -69,6 +69,7 @@ func (s *Server) observed(e *Exchange, req *request, remote string, began time.T
 		Operation: r.operation, Parts: r.parts}
 	e.Client = r.subject.client
 	if req.peer != nil {
+		e.Remote = "" // its side of a socket has no address but what it gives itself
 		e.UID, e.GID, e.PID = req.peer.UID, req.peer.GID, req.peer.PID
 	}
 	if r.version != nil {

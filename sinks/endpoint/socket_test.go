@@ -121,6 +121,35 @@ func TestPeersOnTheSocketNeedNoToken(t *testing.T) {
 	}
 }
 
+// TestAPeersAddressIsNotItsOwnToChoose gives the client's side of the socket a
+// name that could be taken for something else.
+func TestAPeersAddressIsNotItsOwnToChoose(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("peers are known on Linux only")
+	}
+	dir, seen := socketDir(t), new(recorder)
+	path := filepath.Join(dir, "s")
+	startSocket(t, endpoint.Options{Socket: &endpoint.Socket{Path: path}, Observe: seen.observe}, fixedTokens(t))
+	for _, name := range []string{"", filepath.Join(dir, "127.0.0.1:5")} {
+		conn, err := net.DialUnix("unix", &net.UnixAddr{Name: name, Net: "unix"}, &net.UnixAddr{Name: path, Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for _, method := range []string{"GET", "POST"} {
+			if _, err := io.WriteString(conn, head(method, "/v1/db", tokenV, "Content-Length: 0")); err != nil {
+				t.Fatal(err)
+			}
+			receive(t, conn, method)
+		}
+		for _, e := range seen.take() {
+			if e.Remote != "" || e.PID != os.Getpid() {
+				t.Errorf("remote %q, process %d", e.Remote, e.PID)
+			}
+		}
+	}
+}
+
 func TestSocketHasItsModeAndReplacesOnlyADeadOne(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	path := filepath.Join(socketDir(t), "made", "s")
