@@ -13,15 +13,40 @@ import (
 	"secretsd/templates"
 )
 
-// output is one file with its template, and what has become of it. All but the
-// first group of fields belongs to the goroutine that applies.
+// sink is where an output goes: a file or a bundle.
+type sink interface {
+	inspect(pieces []piece) (files.Change, error)
+	publish(pieces []piece) (files.Change, error)
+	// stage puts pieces into a private directory beside the output, for a check
+	// that runs as that user, and returns the path of the file or directory.
+	stage(pieces []piece, uid, gid int) (path string, unstage func() error, err error)
+	// removeOurs removes the output if it is as it was published, or last found
+	// right.
+	removeOurs() (kept bool, err error)
+	// exists reports whether there is anything of the output.
+	exists() bool
+	close() error
+}
+
+// output is one file or bundle with its templates, and what has become of it. All
+// but the first group of fields belongs to the goroutine that applies.
 type output struct {
+	// path is that of the file, or the directory of the bundle.
 	path   string
+	bundle bool
 	notify []string
-	spec   files.Spec
-	tmpl   *templates.Template
-	file   *files.File
-	// source is a digest of the template's text and options.
+	parts  []part
+	// explode is nil where there is none.
+	explode *explode
+	sink    sink
+	// check decides whether new content may be published; nil where nothing does.
+	check  *check
+	backup bool
+	// parse reads the templates again, into an output that goes nowhere.
+	parse func() (*output, error)
+	// templates are the files that the templates are in.
+	templates []string
+	// source is a digest of the templates' texts and options, and of the check.
 	source [sha256.Size]byte
 	// uses are the secrets that the template names in its text.
 	uses []string
@@ -44,6 +69,14 @@ type output struct {
 	skipped bool
 	// waiting names a secret that was never read, and that the output needs.
 	waiting string
+	// gate is what is known of new content that a check has to pass.
+	gate gate
+	// expires is when the first of the certificates in it does, or zero.
+	expires time.Time
+	// collectAt is when a bundle has a generation to remove, or 0.
+	collectAt time.Duration
+	// templateErr is why a changed template is not used, as the log has said it.
+	templateErr string
 	// err is why the output is degraded, nil if it is not.
 	err      error
 	failures int
@@ -82,7 +115,7 @@ const (
 func (o *output) inherit(old *output) {
 	o.inPlace, o.repairs, o.written = old.inPlace, old.repairs, old.written
 	if o.source == old.source {
-		o.good = old.good
+		o.good, o.named, o.gate = old.good, old.named, old.gate
 	}
 }
 

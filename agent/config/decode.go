@@ -37,7 +37,13 @@ var (
 	durationType  = reflect.TypeFor[Duration]()
 	modeType      = reflect.TypeFor[Mode]()
 	tokenFileType = reflect.TypeFor[TokenFile]()
+	pemPairType   = reflect.TypeFor[PEMPair]()
+	explodeType   = reflect.TypeFor[Explode]()
+	varType       = reflect.TypeFor[Var]()
 )
+
+// shortForm is the field that a scalar in the place of a mapping means.
+var shortForm = map[reflect.Type]string{tokenFileType: "Path", pemPairType: "Whole", explodeType: "Secret", varType: "Text"}
 
 // value decodes n into v, which is addressable. key is the path of keys that
 // led here, for errors.
@@ -56,11 +62,10 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, key string) {
 	case modeType:
 		d.mode(n, v, key)
 		return
-	case tokenFileType:
-		if n.Kind == yaml.ScalarNode {
-			d.value(n, v.FieldByName("Path"), key)
-			return
-		}
+	}
+	if field, ok := shortForm[v.Type()]; ok && n.Kind == yaml.ScalarNode {
+		d.value(n, v.FieldByName(field), key)
+		return
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -70,6 +75,8 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, key string) {
 		d.mapping(n, v, key)
 	case reflect.Slice:
 		d.sequence(n, v, key)
+	case reflect.Map:
+		d.named(n, v, key)
 	default:
 		d.scalar(n, v, key)
 	}
@@ -86,13 +93,33 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, key string) {
 		field, ok := fieldByKey(v, name.Value)
 		switch {
 		case !ok:
-			d.errorf(name, didYouMean(name.Value, keysOf(v.Type())), "unknown key %s", join(key, name.Value))
+			d.errorf(name, DidYouMean(name.Value, keysOf(v.Type())), "unknown key %s", join(key, name.Value))
 		case seen[name.Value]:
 			d.errorf(name, "", "key %s is given twice", join(key, name.Value))
 		default:
 			seen[name.Value] = true
 			d.value(val, field, join(key, name.Value))
 		}
+	}
+}
+
+// named decodes a mapping whose keys are names of the user's own. What a map
+// holds has no address, so that the line of each is kept by its name.
+func (d *decoder) named(n *yaml.Node, v reflect.Value, key string) {
+	if n.Kind != yaml.MappingNode {
+		d.errorf(n, "", "%s: want a mapping of names, not %s", key, kindName(n))
+		return
+	}
+	v.Set(reflect.MakeMap(v.Type()))
+	for i := 0; i < len(n.Content); i += 2 {
+		name, val := n.Content[i], reflect.New(v.Type().Elem()).Elem()
+		if v.MapIndex(reflect.ValueOf(name.Value)).IsValid() {
+			d.errorf(name, "", "key %s is given twice", join(key, name.Value))
+			continue
+		}
+		d.value(n.Content[i+1], val, join(key, name.Value))
+		d.lines[join(key, name.Value)] = name.Line
+		v.SetMapIndex(reflect.ValueOf(name.Value), val)
 	}
 }
 
@@ -198,9 +225,9 @@ func (d *decoder) syntax(err error) {
 }
 
 func fieldByKey(v reflect.Value, key string) (reflect.Value, bool) {
-	for i := range v.NumField() {
-		if tag := v.Type().Field(i).Tag.Get("yaml"); tag != "" && tag == key {
-			return v.Field(i), true
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		if tag := f.Tag.Get("yaml"); tag != "" && tag != "-" && tag == key {
+			return v.FieldByIndex(f.Index), true
 		}
 	}
 	return reflect.Value{}, false
@@ -208,8 +235,8 @@ func fieldByKey(v reflect.Value, key string) (reflect.Value, bool) {
 
 func keysOf(t reflect.Type) []string {
 	var keys []string
-	for i := range t.NumField() {
-		if tag := t.Field(i).Tag.Get("yaml"); tag != "" {
+	for _, f := range reflect.VisibleFields(t) {
+		if tag := f.Tag.Get("yaml"); tag != "" && tag != "-" {
 			keys = append(keys, tag)
 		}
 	}
@@ -223,16 +250,16 @@ func Keys() []string {
 	var keys []string
 	var walk func(t reflect.Type, path string)
 	walk = func(t reflect.Type, path string) {
-		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map {
 			t = t.Elem()
 		}
 		if t.Kind() != reflect.Struct {
 			return
 		}
-		for i := range t.NumField() {
-			if tag := t.Field(i).Tag.Get("yaml"); tag != "" {
+		for _, f := range reflect.VisibleFields(t) {
+			if tag := f.Tag.Get("yaml"); tag != "" && tag != "-" {
 				keys = append(keys, join(path, tag))
-				walk(t.Field(i).Type, join(path, tag))
+				walk(f.Type, join(path, tag))
 			}
 		}
 	}
@@ -241,10 +268,11 @@ func Keys() []string {
 	return keys
 }
 
-// didYouMean names the closest known key, or all of them.
-func didYouMean(key string, known []string) string {
+// DidYouMean returns a hint for an unknown key: the first of known that is at
+// most two letters away, or else all of them.
+func DidYouMean(key string, known []string) string {
 	for _, k := range known {
-		if distance(key, k) <= 2 {
+		if max(len(key), len(k)) <= min(len(key), len(k))+2 && distance(key, k) <= 2 {
 			return "did you mean " + k + "?"
 		}
 	}

@@ -3,7 +3,6 @@ package endpoint
 import (
 	"slices"
 	"sync"
-	"sync/atomic"
 )
 
 // maxBodies is how many requests may have their bodies still to come. A body
@@ -15,13 +14,11 @@ const maxBodies = 64
 // that has waited for longest is cut off, and whoever sends slowly crowds out
 // himself.
 type bodies struct {
-	count   atomic.Int64
 	mu      sync.Mutex
 	waiting []*post // oldest first
 }
 
 func (b *bodies) enter(p *post) {
-	b.count.Add(1)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.waiting) >= maxBodies {
@@ -35,7 +32,6 @@ func (b *bodies) enter(p *post) {
 
 // leave reports whether the request was cut off.
 func (b *bodies) leave(p *post) bool {
-	b.count.Add(-1)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	i := slices.Index(b.waiting, p)

@@ -106,8 +106,6 @@ func (c *plainConn) answer() bool {
 // respond asks the core.
 func (c *plainConn) respond(began time.Time) response {
 	s := c.server
-	c.req.inFlight = s.inFlight.Add(1)
-	defer s.inFlight.Add(-1)
 	resp := s.core.answer(s.until, &c.req)
 	c.req.view = nil // or an idle connection would keep values that were rotated away
 	if s.observe == nil {

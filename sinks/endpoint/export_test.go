@@ -18,7 +18,12 @@ func (s *Server) Strangers() int64 { return s.core.waiting.Load() }
 const MaxBodies = maxBodies
 
 // Bodies returns how many do.
-func (s *Server) Bodies() int64 { return s.core.bodies.count.Load() }
+func (s *Server) Bodies() int {
+	b := &s.core.bodies
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiting)
+}
 
 // MaxOpen returns how many connections may be open.
 func (s *Server) MaxOpen() int64 { return s.all.limit.Load() }

@@ -63,16 +63,14 @@ func (s *Server) respondHTTP(w http.ResponseWriter, r *http.Request, t *tracked)
 		return response{status: http.StatusRequestHeaderFieldsTooLarge, closes: true}
 	}
 	req := request{
-		method:   r.Method,
-		target:   r.RequestURI,
-		host:     r.Host,
-		http10:   r.ProtoMinor == 0,
-		header:   httpHeader(r.Header),
-		peer:     t.peer,
-		extend:   extender(w),
-		inFlight: s.inFlight.Add(1),
+		method: r.Method,
+		target: r.RequestURI,
+		host:   r.Host,
+		http10: r.ProtoMinor == 0,
+		header: httpHeader(r.Header),
+		peer:   t.peer,
+		extend: extender(w),
 	}
-	defer s.inFlight.Add(-1)
 	if r.Method == http.MethodPost {
 		req.post = newPost(w, r, t)
 	}
@@ -101,8 +99,10 @@ func newPost(w http.ResponseWriter, r *http.Request, t *tracked) *post {
 	}
 }
 
+// countFields counts the fields of a head as AWS's agent does; net/http has taken
+// Host out.
 func countFields(h http.Header) int {
-	n := 0
+	n := 1
 	for _, values := range h {
 		n += len(values)
 	}

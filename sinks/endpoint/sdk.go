@@ -66,7 +66,7 @@ func (c *core) sdkAnswer(ctx context.Context, s *settings, r *request) response 
 	// else a page may find, its POST names its Origin, as no SDK's does.
 	_, fromPage := r.header.first("Origin")
 	switch {
-	case r.inFlight-c.resting() > s.maxInFlight:
+	case c.full(s.maxInFlight):
 		return sdkError(sdkLimited)
 	case fromPage || !s.atDoor(r):
 		return sdkError(sdkForwarded)
@@ -79,9 +79,13 @@ func (c *core) sdkAnswer(ctx context.Context, s *settings, r *request) response 
 		}
 		return resp
 	}
+	if !c.begin(s.maxInFlight) {
+		return sdkError(sdkLimited)
+	}
+	defer c.end()
 	op := operationOf(r)
 	resp := c.sdkOperation(ctx, who, r, op, body)
-	resp.subject.client, resp.operation = who.name, op
+	resp.subject.client, resp.subject.mark, resp.operation = who.name, who.mark, op
 	return resp
 }
 

@@ -364,7 +364,7 @@ func TestSlowBodiesHoldNobodyUp(t *testing.T) {
 	var slow []net.Conn
 	for i := range endpoint.MaxBodies {
 		slow = append(slow, send(t, s, rawPost(t, endpoint.DefaultClient, 100)))
-		eventually(t, func() bool { return s.Bodies() == int64(i+1) })
+		eventually(t, func() bool { return s.Bodies() == i+1 })
 	}
 	for i := range 5 {
 		if got := post(t, s, getDB("default", token)); got.status != 200 {

@@ -21,7 +21,6 @@ import (
 // as long as that lasts. Both ask the same core.
 type Server struct {
 	core     core
-	inFlight atomic.Int64
 	timeouts Timeouts
 	logger   *slog.Logger
 	observe  func(*Exchange) error

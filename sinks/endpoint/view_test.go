@@ -30,14 +30,16 @@ func TestANameIsNotAnotherAccounts(t *testing.T) {
 	unread := endpoint.Entry{Name: "db", IDs: []string{"prod/db"}, Stage: secret.StageCurrent}
 	byARN := endpoint.Entry{Name: "db", IDs: []string{ours.ARN, "prod/db"}, Stage: secret.StageCurrent, Version: ours}
 	before := endpoint.Entry{Name: "old", IDs: []string{"prod/db", previous.ARN}, Stage: secret.StagePrevious, Version: previous}
+	theirRoles := endpoint.Entry{Name: "partner", IDs: []string{"prod/db", theirs.ARN}, Role: "arn:aws:iam::999999999999:role/r", Stage: secret.StageCurrent, Version: theirs}
 	for what, c := range map[string]struct {
 		entries []endpoint.Entry
 		want    string
 	}{
-		"configured by name":              {[]endpoint.Entry{partner, byName}, "ours"},
-		"not read yet":                    {[]endpoint.Entry{partner, unread}, ""},
-		"configured by ARN, and by name":  {[]endpoint.Entry{partner, byARN, before}, "ours"},
-		"theirs alone, known by its name": {[]endpoint.Entry{partner}, "theirs"},
+		"configured by name":                            {[]endpoint.Entry{partner, byName}, "ours"},
+		"not read yet":                                  {[]endpoint.Entry{partner, unread}, ""},
+		"configured by ARN, and by name":                {[]endpoint.Entry{partner, byARN, before}, "ours"},
+		"configured by ARN, and another role's by name": {[]endpoint.Entry{theirRoles, byARN}, "ours"},
+		"theirs alone, known by its name":               {[]endpoint.Entry{partner}, "theirs"},
 	} {
 		s := start(t, endpoint.Options{}, elsewhere, c.entries...)
 		got := do(t, s, "GET", "/v1/prod/db", tokenT)

@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // A temporary name is tempPrefix, the key, ".", 16 hexadecimal digits and
@@ -56,6 +59,12 @@ func parseTemp(name string) (key string, ok bool) {
 		return "", false
 	}
 	return rest[:dot], true
+}
+
+// isTemp reports whether name is a temporary name with the key.
+func isTemp(name, key string) bool {
+	got, ok := parseTemp(name)
+	return ok && got == key
 }
 
 // leftovers says what to sweep: the keys, each with its file's owner.
@@ -106,11 +115,15 @@ func (d *Dirs) leftovers() map[*parent]leftovers {
 	defer d.mu.Unlock()
 	all := make(map[*parent]leftovers, len(d.held))
 	for _, p := range d.held {
-		ours := make(leftovers, len(p.files))
-		for f := range p.files {
-			ours.add(f)
+		ours := make(leftovers, len(p.shares))
+		for _, f := range p.shares {
+			if f != nil {
+				ours.add(f)
+			}
 		}
-		all[p] = ours
+		if len(ours) > 0 {
+			all[p] = ours
+		}
 	}
 	return all
 }
@@ -153,6 +166,9 @@ func (l leftovers) sweep(dir int, path string) (int, error) {
 // in a directory that strangers can write to anybody may choose the name.
 func removeLeftover(dir int, name string, owner uint32) (bool, error) {
 	st, err := lstatAt(dir, name)
+	if err == nil && st.kind() == unix.S_IFDIR && (trusted(st.uid) || os.Geteuid() == 0) {
+		return true, (&tree{owner: st.uid}).removeDir(dir, name, name, st, false) // what [File.Stage] made
+	}
 	if err == nil && !st.regular() {
 		return false, nil
 	}

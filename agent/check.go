@@ -1,0 +1,187 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"secretsd/agent/notify"
+)
+
+// maxChecks is how many checks run at a time.
+const maxChecks = 4
+
+// check is a command that new content has to pass before it is published.
+type check struct {
+	command []string
+	timeout time.Duration
+	// uid and gid are whom it runs as; -1 means the agent's own.
+	uid, gid int
+}
+
+// gate is what is known of the content of one output that has to pass a check.
+// It belongs to the goroutine that applies.
+type gate struct {
+	// asking is the content that is being checked, and passed the last that was
+	// found right.
+	asking, passed *[sha256.Size]byte
+	// held is why new content is not published, nil if nothing is held.
+	held *heldBack
+}
+
+// heldBack is new content that is not published until a version or a template
+// changes.
+type heldBack struct {
+	// versions and source are what it was rendered from.
+	versions []notify.SecretVersion
+	source   [sha256.Size]byte
+	reason   error
+}
+
+// concerns reports whether what is held was rendered from the same.
+func (h *heldBack) concerns(o *output, v versions) bool {
+	return h != nil && h.source == o.source && slices.Equal(h.versions, v.named())
+}
+
+// verdict is what a check has said of some content.
+type verdict struct {
+	path    string
+	content [sha256.Size]byte
+	// held is what is held if err says that the content is not right.
+	held *heldBack
+	err  error
+}
+
+// checker runs checks beside the goroutine that applies.
+type checker struct {
+	slots   chan struct{}
+	done    chan verdict
+	running sync.WaitGroup
+}
+
+func newChecker() *checker {
+	return &checker{slots: make(chan struct{}, maxChecks), done: make(chan verdict)}
+}
+
+// start runs command on what is staged. The verdict comes through done; it is
+// dropped if ctx is done before it is taken.
+func (c *checker) start(ctx context.Context, command notify.Command, v verdict, unstage func() error) {
+	c.running.Go(func() {
+		defer func() { _ = unstage() }() // a leftover is cleared at the next start
+		select {
+		case c.slots <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		v.err = command.Run(ctx)
+		<-c.slots
+		select {
+		case c.done <- v:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// mayPublish reports whether new content may be published now. It starts the
+// check where that has not been asked yet.
+func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
+	o := c.output
+	if o.check == nil {
+		return true
+	}
+	content := digest(c.pieces)
+	if o.gate.passed != nil && *o.gate.passed == content {
+		return true
+	}
+	o.dirty = false
+	if o.gate.held.concerns(o, c.versions) || o.gate.asking != nil && *o.gate.asking == content {
+		return false
+	}
+	path, unstage, err := o.sink.stage(c.pieces, o.check.uid, o.check.gid)
+	if err != nil {
+		a.counted.publishFailures++
+		a.degrade(o, err)
+		return false
+	}
+	o.gate.asking = &content
+	a.hold(o, nil)
+	held := &heldBack{versions: c.versions.named(), source: o.source}
+	a.checker.start(ctx, notify.Command{
+		Argv: o.check.command, Paths: []string{path}, Timeout: o.check.timeout, UID: o.check.uid, GID: o.check.gid,
+		Change: notify.Change{Reason: c.reason, Secrets: held.versions, Paths: []string{o.path}},
+	}, verdict{path: o.path, content: content, held: held}, unstage)
+	return false
+}
+
+// judge takes a verdict. Only that on the content asked about last counts.
+func (a *applier) judge(v verdict) {
+	i := slices.IndexFunc(a.outputs, func(o *output) bool { return o.path == v.path })
+	if i < 0 {
+		return
+	}
+	o := a.outputs[i]
+	if o.gate.asking == nil || *o.gate.asking != v.content {
+		return
+	}
+	o.gate.asking = nil
+	switch {
+	case v.err == nil:
+		o.gate.passed = &v.content
+		o.dirty, o.retryAt = true, 0
+	case notify.Refused(v.err):
+		v.held.reason = v.err
+		a.hold(o, v.held)
+		a.log.Error("check refused new content, keeping what is published", attrs(v.err, "path", o.path, "versions", v.held.versions)...)
+	default: // it could not be run, which says nothing of the content
+		a.degrade(o, fmt.Errorf("check new content of %s: %w", o.path, v.err))
+	}
+}
+
+// hold notes what is held of o, nil for nothing, and has it written down.
+func (a *applier) hold(o *output, h *heldBack) {
+	if o.gate.held == nil && h == nil {
+		return
+	}
+	o.gate.held = h
+	list := []heldState{}
+	for _, o := range a.outputs {
+		if h := o.gate.held; h != nil {
+			list = append(list, heldState{Path: o.path, Versions: h.versions, Source: hex.EncodeToString(h.source[:]), Reason: h.reason.Error()})
+		}
+	}
+	a.remember(list)
+}
+
+// checking reports whether any output waits for a verdict.
+func (a *applier) checking() bool {
+	return slices.ContainsFunc(a.outputs, func(o *output) bool { return o.gate.asking != nil })
+}
+
+// heldState is what is held, as it survives a restart: names, and a digest of
+// the template, which is no secret.
+type heldState struct {
+	Path     string                 `json:"path"`
+	Versions []notify.SecretVersion `json:"versions"`
+	Source   string                 `json:"source"`
+	Reason   string                 `json:"reason"`
+}
+
+// recall takes over what the last agent held, where the template is the same.
+func (a *applier) recall(list []heldState) {
+	for _, st := range list {
+		source, err := hex.DecodeString(st.Source)
+		if err != nil || len(source) != sha256.Size {
+			continue
+		}
+		for _, o := range a.outputs {
+			if o.path == st.Path && o.check != nil && o.source == [sha256.Size]byte(source) {
+				o.gate.held = &heldBack{versions: st.Versions, source: o.source, reason: errors.New(st.Reason)}
+			}
+		}
+	}
+}
