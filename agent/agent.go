@@ -162,7 +162,7 @@ func (a *Agent) start(b *build) {
 	a.watcher = newWatcher(a.log)
 	a.watcher.follow(b.templateFiles())
 	a.sweep(b)
-	a.listeners.commit()
+	a.listeners.commit(nil)
 	a.note(a.store.Snapshot())
 }
 
@@ -327,7 +327,9 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 	a.configureOnDemand(next, prev.source == next.source)
 	prev.close() // which lets go of bundles, so that the next one may write to them
 	a.sweep(next)
-	a.listeners.commit()
+	// Clients and what they may read change in one step with what names mean.
+	a.look(a.store.Snapshot())
+	a.listeners.commit(a.view)
 	a.listeners.serve(ctx, g)
 	return nil
 }

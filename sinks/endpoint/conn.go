@@ -88,7 +88,7 @@ func (c *plainConn) answer() bool {
 	}
 	resp := c.respond(began)
 	closes := c.head.closes || resp.closes || s.draining.Load()
-	if c.write(&resp, began, closes) != nil || closes {
+	if !c.enter(writes, began) || c.write(&resp, began, closes) != nil || closes {
 		return false
 	}
 	c.filled = copy(c.buf, c.buf[len(c.head.text):c.filled])
@@ -107,6 +107,7 @@ func (c *plainConn) answer() bool {
 func (c *plainConn) respond(began time.Time) response {
 	s := c.server
 	resp := s.core.answer(s.until, &c.req)
+	c.req.view = nil // or an idle connection would keep values that were rotated away
 	if s.observe == nil {
 		return resp
 	}
@@ -173,7 +174,7 @@ func (w *watch) stop() {
 // hand gives the connection, with what was read of it, to net/http. It returns
 // false if that takes no connections any more.
 func (c *plainConn) hand() bool {
-	if !c.enter(handedBusy, time.Now()) {
+	if !c.enter(handedWaits, time.Now()) {
 		return false
 	}
 	c.tracked.pending = c.buf[:c.filled]
