@@ -238,7 +238,7 @@ func (a *applier) inspect(c candidate) (candidate, bool) {
 		}
 		return candidate{}, false
 	}
-	c.change, c.absent = change, !o.sink.exists()
+	c.change, c.absent = change, !o.place.exists()
 	return c, true
 }
 
@@ -260,7 +260,11 @@ func (a *applier) publish(c candidate) bool {
 		a.repaired(o, change)
 	case change == files.Content:
 		a.counted.publishes++
-		a.log.Info("published "+o.kind(), "path", o.path)
+		if o.bundle {
+			a.log.Info("published bundle", "path", o.path)
+		} else {
+			a.log.Info("published file", "path", o.path)
+		}
 		a.settle(c)
 	default:
 		a.log.Info("put mode and owner of file right", "path", o.path)

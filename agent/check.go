@@ -105,7 +105,7 @@ func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
 	if o.gate.held.concerns(o, c.versions) || o.gate.asking != nil && *o.gate.asking == content {
 		return false
 	}
-	path, unstage, err := o.sink.stage(c.pieces, o.check.uid, o.check.gid)
+	path, unstage, err := o.place.stage(c.pieces, o.check.uid, o.check.gid)
 	if err != nil {
 		a.counted.publishFailures++
 		a.degrade(o, err)

@@ -17,6 +17,11 @@ import (
 type sink interface {
 	inspect(pieces []piece) (files.Change, error)
 	publish(pieces []piece) (files.Change, error)
+	close() error
+}
+
+// outputPlace is the same for all else that is done there.
+type outputPlace interface {
 	// stage puts pieces into a private directory beside the output, for a check
 	// that runs as that user, and returns the path of the file or directory.
 	stage(pieces []piece, uid, gid int) (path string, unstage func() error, err error)
@@ -25,7 +30,6 @@ type sink interface {
 	removeOurs() (kept bool, err error)
 	// exists reports whether there is anything of the output.
 	exists() bool
-	close() error
 }
 
 // output is one file or bundle with its templates, and what has become of it. All
@@ -39,6 +43,7 @@ type output struct {
 	// explode is nil where there is none.
 	explode *explode
 	sink    sink
+	place   outputPlace
 	// check decides whether new content may be published; nil where nothing does.
 	check  *check
 	backup bool

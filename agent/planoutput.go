@@ -38,7 +38,8 @@ func (p *plan) newFile(f *config.File) (*output, error) {
 		if err != nil {
 			errs = append(errs, placed(p.cfg, err, &f.Path, f))
 		} else {
-			o.sink = fileSink{file}
+			to := fileSink{file}
+			o.sink, o.place = to, to
 		}
 	}
 	return o, errors.Join(errs...)
@@ -71,7 +72,8 @@ func (p *plan) newBundle(b *config.Bundle) (*output, error) {
 		if err != nil {
 			errs = append(errs, placed(p.cfg, err, &b.Dir, b))
 		} else {
-			o.sink = bundleSink{bundle, bootClock}
+			to := bundleSink{bundle, bootClock}
+			o.sink, o.place = to, to
 		}
 	}
 	return o, errors.Join(errs...)

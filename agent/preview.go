@@ -106,7 +106,7 @@ func (p *Preview) preview(o *output, render rendering, snap *store.Snapshot, opt
 		f.Outcome = "unchanged"
 	case change == files.Attributes:
 		f.Outcome = "attributes"
-	case !o.sink.exists():
+	case !o.place.exists():
 		f.Outcome = "create"
 	default:
 		f.Outcome = "change"

@@ -24,17 +24,17 @@ func (a *applier) retire(next *plan) {
 // remove removes outputs that are still as they were published.
 func (a *applier) remove(outputs ...*output) {
 	for _, o := range outputs {
-		if !o.sink.exists() {
+		if !o.place.exists() {
 			continue
 		}
-		kept, err := o.sink.removeOurs()
+		kept, err := o.place.removeOurs()
 		switch {
 		case err != nil:
-			a.log.Warn("cannot remove "+o.kind(), attrs(err, "path", o.path)...)
+			a.log.Warn("cannot remove output", attrs(err, "path", o.path)...)
 		case kept:
-			a.log.Warn("keeping a "+o.kind()+" that is not as it was published", "path", o.path)
+			a.log.Warn("keeping an output that is not as it was published", "path", o.path)
 		default:
-			a.log.Info("removed "+o.kind(), "path", o.path)
+			a.log.Info("removed output", "path", o.path)
 		}
 	}
 }

@@ -62,11 +62,3 @@ func entries(pieces []piece) []files.Entry {
 	}
 	return list
 }
-
-// kind is what logs call the output.
-func (o *output) kind() string {
-	if o.bundle {
-		return "bundle"
-	}
-	return "file"
-}

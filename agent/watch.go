@@ -75,7 +75,8 @@ func (w *watcher) run(ctx context.Context) {
 			}
 		case <-events:
 			soon(watchSettle)
-		case <-errs: // an overflow has lost events: look, whatever they were
+		case err := <-errs: // an overflow has lost events: look, whatever they were
+			w.log.Debug("watching template files had an error, looking at them", "error", err)
 			soon(watchSettle)
 		case <-timer.C:
 			waiting = false

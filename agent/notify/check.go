@@ -33,7 +33,7 @@ func (c *Command) Run(ctx context.Context) error {
 	defer cancel()
 	cmd := &exec.Cmd{Args: arguments(c.Argv, c.Paths), Env: environment("", c.Change), SysProcAttr: &syscall.SysProcAttr{}}
 	if c.UID >= 0 {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(c.UID), Gid: uint32(max(c.GID, 0)), Groups: groupsOf(c.UID)} //nolint:gosec // ids fit
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(c.UID), Gid: uint32(max(c.GID, 0)), Groups: groupsOf(c.UID)}
 	}
 	return (&teller{grace: killGrace}).exec(ctx, c.Argv[0], cmd, c.Timeout)
 }
