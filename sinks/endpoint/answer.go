@@ -309,7 +309,7 @@ func (c *core) route(ctx context.Context, s *settings, who *client, r *request, 
 	}
 	var resp response
 	if p.waitVersion != "" {
-		resp = c.poll(ctx, s, who, r, &p)
+		resp = c.poll(ctx, s, r, &p)
 		resp.waited = true
 	} else {
 		resp, _ = c.find(ctx, who, r, &p)

@@ -43,7 +43,7 @@ func (c *core) leavePoll() { c.polls.Add(-1) }
 // poll answers p as soon as its version is not the one the client has, or with
 // that one after the time it gives or when the server ends. Rights are looked at
 // whenever it wakes.
-func (c *core) poll(ctx context.Context, s *settings, who *client, r *request, p *params) response {
+func (c *core) poll(ctx context.Context, s *settings, r *request, p *params) response {
 	if !c.enterPoll(s) {
 		return respOverLimit
 	}
@@ -57,7 +57,9 @@ func (c *core) poll(ctx context.Context, s *settings, who *client, r *request, p
 	for last := false; ; {
 		changed := c.viewChanged()
 		now := c.now.Load()
-		if who, r.view = now.settings.identify(r), now.view; who == nil {
+		r.view = now.view
+		who := now.settings.identify(r)
+		if who == nil {
 			return respBadToken
 		}
 		resp, fromView := c.find(ctx, who, r, p)
