@@ -167,6 +167,9 @@ func (l leftovers) sweep(dir int, path string) (int, error) {
 func removeLeftover(dir int, name string, owner uint32) (bool, error) {
 	st, err := lstatAt(dir, name)
 	if err == nil && st.kind() == unix.S_IFDIR && (trusted(st.uid) || os.Geteuid() == 0) {
+		if stagedInUse(dir, name) {
+			return false, nil
+		}
 		return true, (&tree{owner: st.uid}).removeDir(dir, name, name, st, false) // what [File.Stage] made
 	}
 	if err == nil && !st.regular() {
