@@ -65,6 +65,11 @@ func (a *applier) configure(p *plan) {
 	for _, o := range a.outputs {
 		had[o.path] = o
 	}
+	defer func() {
+		for _, old := range had {
+			old.gate.forget() // the others' have passed on to those that take their place
+		}
+	}()
 	a.outputs, a.freshLibrary = p.outputs, p.freshLibrary
 	a.optional = map[string]bool{}
 	for _, s := range p.secrets {
@@ -199,6 +204,7 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 		a.counted.templateFailures++
 		a.degrade(o, err)
 		o.dirty = false // the same secrets would render the same error
+		o.gate.forget()
 		a.hold(o, &heldBack{versions: used(snap, looked).named(), source: o.source, reason: err, unrendered: true})
 		return candidate{}, false
 	}
@@ -336,6 +342,7 @@ func (a *applier) settle(c candidate) {
 	}
 	o.inPlace, o.good, o.named = true, good, good.named()
 	o.dirty, o.skipped, o.waiting = false, false, ""
+	o.gate.forget() // what is asked about is not wanted any more
 	a.hold(o, nil)
 	o.err, o.failures, o.retryAt = nil, 0, 0
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"sync"
 	"time"
@@ -30,8 +31,22 @@ type gate struct {
 	// asking is the content that is being checked, and passed the last that was
 	// found right.
 	asking, passed *[sha256.Size]byte
+	// stop ends the check of asking; nil where none was begun.
+	stop context.CancelFunc
 	// held is why new content is not published, nil if nothing is held.
 	held *heldBack
+	// again says that what is held is to be checked once more: after a reload, for
+	// the command may have been the fault.
+	again bool
+}
+
+// forget has nobody wait for the check under way, so that it does not keep others
+// from their turn.
+func (g *gate) forget() {
+	if g.stop != nil {
+		g.stop()
+	}
+	g.asking, g.stop = nil, nil
 }
 
 // heldBack is new content that is not published until a version or a template
@@ -71,23 +86,36 @@ func newChecker() *checker {
 	return &checker{slots: make(chan struct{}, maxChecks), done: make(chan verdict)}
 }
 
-// start runs command on what is staged. The verdict comes through done; it is
-// dropped if ctx is done before it is taken.
-func (c *checker) start(ctx context.Context, command notify.Command, v verdict, unstage func() error) {
+// start runs command on what stage puts somewhere, which it calls only when it is
+// the command's turn: however many wait, few take descriptors and space. The
+// verdict comes through done; it is dropped if ctx is done before it is taken.
+func (c *checker) start(ctx context.Context, command notify.Command, v verdict, stage func() (path string, unstage func() error, err error)) {
 	c.running.Go(func() {
-		defer func() { _ = unstage() }() // a leftover is cleared at the next start
 		select {
 		case c.slots <- struct{}{}:
 		case <-ctx.Done():
 			return
 		}
-		v.err = command.Run(ctx)
+		v.err = run(ctx, command, stage)
 		<-c.slots
+		if ctx.Err() != nil {
+			return // a command that was ended with the agent has said nothing
+		}
 		select {
 		case c.done <- v:
 		case <-ctx.Done():
 		}
 	})
+}
+
+func run(ctx context.Context, command notify.Command, stage func() (string, func() error, error)) error {
+	path, unstage, err := stage()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unstage() }() // a leftover is cleared at the next start
+	command.Paths = []string{path}
+	return command.Run(ctx)
 }
 
 // mayPublish reports whether new content may be published now. It starts the
@@ -102,22 +130,20 @@ func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
 		return true
 	}
 	o.dirty = false
-	if o.gate.held.concerns(o, c.versions) || o.gate.asking != nil && *o.gate.asking == content {
+	if !o.gate.again && o.gate.held.concerns(o, c.versions) || o.gate.asking != nil && *o.gate.asking == content {
 		return false
 	}
-	path, unstage, err := o.place.stage(c.pieces, o.check.uid, o.check.gid)
-	if err != nil {
-		a.counted.publishFailures++
-		a.degrade(o, err)
-		return false
-	}
-	o.gate.asking = &content
+	o.gate.forget()
+	ctx, o.gate.stop = context.WithCancel(ctx)
+	o.gate.asking, o.gate.again = &content, false
 	a.hold(o, nil)
 	held := &heldBack{versions: c.versions.named(), source: o.source}
 	a.checker.start(ctx, notify.Command{
-		Argv: o.check.command, Paths: []string{path}, Timeout: o.check.timeout, UID: o.check.uid, GID: o.check.gid,
+		Argv: o.check.command, Timeout: o.check.timeout, UID: o.check.uid, GID: o.check.gid,
 		Change: notify.Change{Reason: c.reason, Secrets: held.versions, Paths: []string{o.path}},
-	}, verdict{path: o.path, content: content, held: held}, unstage)
+	}, verdict{path: o.path, content: content, held: held}, func() (string, func() error, error) {
+		return o.place.stage(c.pieces, o.check.uid, o.check.gid)
+	})
 	return false
 }
 
@@ -131,16 +157,20 @@ func (a *applier) judge(v verdict) {
 	if o.gate.asking == nil || *o.gate.asking != v.content {
 		return
 	}
-	o.gate.asking = nil
+	o.gate.forget()
 	switch {
 	case v.err == nil:
 		o.gate.passed = &v.content
 		o.dirty, o.retryAt = true, 0
 	case notify.Refused(v.err):
 		v.held.reason = v.err
+		o.err, o.failures, o.retryAt = nil, 0, 0 // they were of other content
 		a.hold(o, v.held)
 		a.log.Error("check refused new content, keeping what is published", attrs(v.err, "path", o.path, "versions", v.held.versions)...)
-	default: // it could not be run, which says nothing of the content
+	case errors.Is(v.err, fs.ErrClosed): // a reload came before the check's turn
+		o.dirty, o.retryAt = true, 0
+	default: // it could not be staged or run, which says nothing of the content
+		a.counted.publishFailures++
 		a.degrade(o, fmt.Errorf("check new content of %s: %w", o.path, v.err))
 	}
 }

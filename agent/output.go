@@ -124,6 +124,8 @@ func (o *output) inherit(old *output) {
 	o.inPlace, o.repairs, o.written = old.inPlace, old.repairs, old.written
 	if o.source == old.source {
 		o.good, o.named, o.gate = old.good, old.named, old.gate
+		o.gate.again = true
+		old.gate = gate{}
 	}
 }
 
@@ -162,13 +164,14 @@ func lookup(snap *store.Snapshot) templates.Lookup {
 	}
 }
 
-// versions are the versions of the secrets that one rendering used, by name.
+// versions are the versions of the secrets that one rendering used, by name; nil
+// for one that was not there.
 type versions map[string]*secret.Version
 
 func used(snap *store.Snapshot, names []string) versions {
 	v := make(versions, len(names))
 	for _, name := range names {
-		if e, ok := snap.Get(name); ok && e.Version != nil {
+		if e, ok := snap.Get(name); ok {
 			v[name] = e.Version
 		}
 	}
@@ -187,17 +190,23 @@ func (v versions) current(snap *store.Snapshot) bool {
 
 // lookup is a [templates.Lookup] that knows these versions only.
 func (v versions) lookup(name string) (*secret.Version, error) {
-	if version, ok := v[name]; ok {
+	switch version, ok := v[name]; {
+	case !ok:
+		return nil, &notReadError{name: name}
+	case version == nil: // the rendering went on without it, so it does not exist
+		return nil, &notReadError{name: name, err: &secret.Error{Kind: secret.NotFound, ID: name}}
+	default:
 		return version, nil
 	}
-	return nil, &notReadError{name: name}
 }
 
 // named returns the versions in the order of their names.
 func (v versions) named() []notify.SecretVersion {
 	list := make([]notify.SecretVersion, 0, len(v))
 	for _, name := range slices.Sorted(maps.Keys(v)) {
-		list = append(list, notify.SecretVersion{Name: name, VersionID: v[name].VersionID})
+		if v[name] != nil {
+			list = append(list, notify.SecretVersion{Name: name, VersionID: v[name].VersionID})
+		}
 	}
 	return list
 }

@@ -123,6 +123,7 @@ func (p *Preview) preview(o *output, render rendering, snap *store.Snapshot, opt
 func masked(snap *store.Snapshot, used []string) rendering {
 	known := versions{}
 	for _, name := range used {
+		known[name] = nil
 		if e, ok := snap.Get(name); ok && e.Version != nil {
 			v := *e.Version
 			v.Text, v.Binary = secret.NewValue(maskText(name, e.Version.Text)), secret.Value{}

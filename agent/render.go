@@ -64,15 +64,18 @@ func Render(ctx context.Context, cfg *config.Config, opts Options) (Report, erro
 	if _, err := b.dirs.Sweep(); err != nil {
 		opts.Logger.Warn("cannot clear leftovers beside files", "error", err)
 	}
-	a.pass(ctx, st.Snapshot(), false)
+	checks, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.pass(checks, st.Snapshot(), false)
 	for a.checking() && ctx.Err() == nil {
 		select {
 		case v := <-a.checker.done:
 			a.judge(v)
-			a.pass(ctx, st.Snapshot(), false)
+			a.pass(checks, st.Snapshot(), false)
 		case <-ctx.Done():
 		}
 	}
+	cancel() // nobody waits for what still runs
 	a.checker.running.Wait()
 	if ctx.Err() != nil {
 		return Report{}, fmt.Errorf("render: %w", context.Cause(ctx))

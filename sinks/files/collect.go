@@ -238,6 +238,9 @@ func (s *sweep) clearTree(name string) (bool, error) {
 	if trusted(st.uid) && st.mode&0o022 != 0 {
 		return false, refused("remove generation", s.below(name), "others can write in it, so that it may be none that the agent made", byHand)
 	}
+	if isTemp(name, unfinishedKey) && stagedInUse(s.dir, name) {
+		return false, nil
+	}
 	if s.grace > 0 && isTemp(name, generationKey) {
 		s.retired = append(s.retired, retired{name: name, due: s.now + s.grace})
 		return false, nil

@@ -21,6 +21,9 @@ type Staged struct {
 	Path string
 	dir  *os.File
 	name string
+	// own is the directory itself. It is locked (flock(2)) as long as it is in
+	// use, which Sweep, of this agent or another, leaves it alone for.
+	own int
 	// made are the paths in the directory, those of directories before what is in
 	// them.
 	made []string
@@ -71,7 +74,7 @@ func removeStaged(dir int, name string, _ uint32) (bool, error) {
 		return false, nil
 	case err != nil:
 		return false, err
-	case st.kind() != unix.S_IFDIR || !trusted(st.uid) && os.Geteuid() != 0:
+	case st.kind() != unix.S_IFDIR || !trusted(st.uid) && os.Geteuid() != 0 || stagedInUse(dir, name):
 		return false, nil
 	}
 	return true, (&tree{owner: st.uid}).removeDir(dir, name, name, st, false)
@@ -117,7 +120,7 @@ func stage(dir int, path, name string, entries []Entry, uid, gid int) (*Staged, 
 		_ = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
 		return nil, failed("open", path, err)
 	}
-	s := &Staged{Path: filepath.Join(path, name), dir: os.NewFile(uintptr(fd), path), name: name}
+	s := &Staged{Path: filepath.Join(path, name), dir: os.NewFile(uintptr(fd), path), name: name, own: -1}
 	if err := s.fill(dir, entries, uid, gid); err != nil {
 		return nil, errors.Join(err, s.Remove())
 	}
@@ -131,7 +134,8 @@ func (s *Staged) fill(dir int, entries []Entry, uid, gid int) error {
 	if err != nil {
 		return failed("open", s.Path, err)
 	}
-	defer func() { _ = unix.Close(fd) }()
+	s.own = fd
+	_ = lockStaged(fd) // a file system without locks is used without
 	for i := range entries {
 		if err := s.write(fd, &entries[i]); err != nil {
 			return err
@@ -187,7 +191,7 @@ func (s *Staged) write(fd int, e *Entry) error {
 
 // Remove removes what was staged. It may be called by any goroutine, once.
 func (s *Staged) Remove() error {
-	defer func() { _ = s.dir.Close() }()
+	defer s.letGo()
 	conn, err := s.dir.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", s.Path, err)

@@ -29,8 +29,12 @@ func TestStagedFilesAreThereForOneUserOnly(t *testing.T) {
 	// A crash leaves it to the next start, whatever the length of the name.
 	long := open(t, spec(filepath.Join(dir, strings.Repeat("x", 250))))
 	for _, f := range []*files.File{f, long} {
-		_, err := f.Stage([]byte(canary), -1, -1)
+		s, err := f.Stage([]byte(canary), -1, -1)
 		must(t, err)
+		if n, err := f.Sweep(); n != 0 || err != nil {
+			t.Errorf("swept %d of what a check looks at, %v", n, err)
+		}
+		s.Abandon()
 		if n, err := f.Sweep(); n != 1 || err != nil {
 			t.Errorf("swept %d, %v", n, err)
 		}
@@ -53,8 +57,9 @@ func TestStagedBundles(t *testing.T) {
 	if err == nil {
 		t.Error("a path out of the directory was staged")
 	}
-	_, err = b.Stage([]files.Entry{{Path: "left", Content: []byte(canary)}}, -1, -1)
+	s, err = b.Stage([]files.Entry{{Path: "left", Content: []byte(canary)}}, -1, -1)
 	must(t, err)
+	s.Abandon()
 	if n, err := b.Sweep(0); n != 1 || err != nil {
 		t.Errorf("swept %d, %v", n, err)
 	}
