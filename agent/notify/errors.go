@@ -36,6 +36,8 @@ type failure struct {
 	msg   string
 	hint  string
 	cause error
+	// ran says that a command was started.
+	ran bool
 }
 
 func (f *failure) Error() string {
