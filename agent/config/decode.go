@@ -37,7 +37,12 @@ var (
 	durationType  = reflect.TypeFor[Duration]()
 	modeType      = reflect.TypeFor[Mode]()
 	tokenFileType = reflect.TypeFor[TokenFile]()
+	httpType      = reflect.TypeFor[HTTP]()
+	unitType      = reflect.TypeFor[Unit]()
 )
+
+// shortForm is the field that a scalar in the place of a mapping means.
+var shortForm = map[reflect.Type]string{tokenFileType: "Path", httpType: "URL", unitType: "Name"}
 
 // value decodes n into v, which is addressable. key is the path of keys that
 // led here, for errors.
@@ -56,11 +61,10 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, key string) {
 	case modeType:
 		d.mode(n, v, key)
 		return
-	case tokenFileType:
-		if n.Kind == yaml.ScalarNode {
-			d.value(n, v.FieldByName("Path"), key)
-			return
-		}
+	}
+	if field, ok := shortForm[v.Type()]; ok && n.Kind == yaml.ScalarNode {
+		d.value(n, v.FieldByName(field), key)
+		return
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -198,9 +202,9 @@ func (d *decoder) syntax(err error) {
 }
 
 func fieldByKey(v reflect.Value, key string) (reflect.Value, bool) {
-	for i := range v.NumField() {
-		if tag := v.Type().Field(i).Tag.Get("yaml"); tag != "" && tag == key {
-			return v.Field(i), true
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		if tag := f.Tag.Get("yaml"); tag != "" && tag != "-" && tag == key {
+			return v.FieldByIndex(f.Index), true
 		}
 	}
 	return reflect.Value{}, false
@@ -208,8 +212,8 @@ func fieldByKey(v reflect.Value, key string) (reflect.Value, bool) {
 
 func keysOf(t reflect.Type) []string {
 	var keys []string
-	for i := range t.NumField() {
-		if tag := t.Field(i).Tag.Get("yaml"); tag != "" {
+	for _, f := range reflect.VisibleFields(t) {
+		if tag := f.Tag.Get("yaml"); tag != "" && tag != "-" {
 			keys = append(keys, tag)
 		}
 	}
@@ -229,10 +233,10 @@ func Keys() []string {
 		if t.Kind() != reflect.Struct {
 			return
 		}
-		for i := range t.NumField() {
-			if tag := t.Field(i).Tag.Get("yaml"); tag != "" {
+		for _, f := range reflect.VisibleFields(t) {
+			if tag := f.Tag.Get("yaml"); tag != "" && tag != "-" {
 				keys = append(keys, join(path, tag))
-				walk(t.Field(i).Type, join(path, tag))
+				walk(f.Type, join(path, tag))
 			}
 		}
 	}
