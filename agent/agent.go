@@ -69,10 +69,12 @@ type Agent struct {
 	// what the last agent owed, until the notifier has taken it over.
 	pending, restored atomic.Pointer[[]notify.Debt]
 	health            health
-	served            generations
-	seen              *seen
-	audit             auditor
-	control           struct {
+	// served and noted are the generations that the endpoint serves and that
+	// Status shows.
+	served, noted generations
+	seen          *seen
+	audit         auditor
+	control       struct {
 		server *http.Server
 		net.Listener
 	}
@@ -197,35 +199,38 @@ func (a *Agent) Run(ctx context.Context) error {
 // loop is the applying goroutine. It is level-triggered: however often
 // something changed, a pass looks at the latest snapshot.
 func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
-	a.pass(ctx, false)
-	// After the first pass, so that what it changes and what was owed before
-	// are told together.
-	a.restoreDebts()
+	a.health.watch(func() {
+		a.pass(ctx, false)
+		// After the first pass, so that what it changes and what was owed before
+		// are told together.
+		a.restoreDebts()
+	})
 	heal := time.NewTicker(a.build.cfg.HealInterval.Std())
 	defer heal.Stop()
 	tokens := time.NewTicker(tokenInterval)
 	defer tokens.Stop()
 	for {
-		retry := a.retryTimer()
+		step := func() { a.pass(ctx, false) }
 		select {
 		case <-ctx.Done():
 			return
 		case <-a.store.Changed():
-			a.pass(ctx, false)
+		case <-a.retryTimer():
 		case <-heal.C:
-			a.pass(ctx, true)
+			step = func() { a.pass(ctx, true) }
 		case <-tokens.C:
-			a.listeners.followTokens(a.log)
-		case <-retry:
-			a.pass(ctx, false)
+			step = func() { a.listeners.followTokens(a.log) }
 		case r := <-a.reloads:
-			err := a.activate(ctx, g, r.next)
-			if err == nil {
-				heal.Reset(a.build.cfg.HealInterval.Std())
-				a.pass(ctx, false)
+			step = func() {
+				err := a.activate(ctx, g, r.next)
+				if err == nil {
+					heal.Reset(a.build.cfg.HealInterval.Std())
+					a.pass(ctx, false)
+				}
+				r.done <- err
 			}
-			r.done <- err
 		}
+		a.health.watch(step)
 	}
 }
 
@@ -246,8 +251,6 @@ func (a *Agent) retryTimer() <-chan time.Time {
 }
 
 func (a *Agent) pass(ctx context.Context, heal bool) {
-	a.health.begin(a.clock())
-	defer a.health.end()
 	snap := a.store.Snapshot()
 	a.apply.pass(ctx, snap, heal)
 	a.assess(snap)
@@ -437,7 +440,8 @@ func (a *Agent) expired(e store.Entry) bool {
 // none.
 type Addrs struct{ Endpoint, Socket, Telemetry, Local string }
 
-// Addrs returns the addresses bound. It is called before Run.
+// Addrs returns the addresses bound. It is called before Run, or by the applying
+// goroutine.
 func (a *Agent) Addrs() Addrs {
 	return Addrs{
 		Endpoint:  a.listeners.bound(endpointListener),

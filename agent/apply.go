@@ -186,6 +186,7 @@ func (a *applier) prepare(render *templates.Pass, o *output, snap *store.Snapsho
 		return candidate{}, false
 	}
 	if err != nil {
+		a.counted.templateFailures++
 		a.degrade(o, err)
 		o.dirty = false // the same secrets would render the same error
 		return candidate{}, false
@@ -216,6 +217,7 @@ func (a *applier) inspect(c candidate) (candidate, bool) {
 	o := c.output
 	change, err := o.file.Inspect(c.content)
 	if err != nil {
+		a.counted.publishFailures++
 		a.degrade(o, err)
 		return candidate{}, false
 	}
@@ -236,6 +238,7 @@ func (a *applier) publish(c candidate) bool {
 	o := c.output
 	change, err := o.file.Publish(c.content)
 	if err != nil {
+		a.counted.publishFailures++
 		a.degrade(o, err)
 		return false
 	}

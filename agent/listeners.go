@@ -79,7 +79,11 @@ func (l *listeners) prepare(ctx context.Context, a *Agent, b *build) error {
 func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, cfg *config.Config) error {
 	e := cfg.Endpoint
 	if e == nil {
-		l.onCommit = append(l.onCommit, func() { l.tokens = nil; a.open.SetLimit(openLimit(0)) })
+		l.onCommit = append(l.onCommit, func() {
+			l.tokens = nil
+			a.open.SetLimit(openLimit(0))
+			a.seen.traffic.keep(nil)
+		})
 		return nil
 	}
 	tokens, err := l.prepareTokens(a, cfg)
@@ -87,9 +91,12 @@ func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, cfg *config.C
 		return err
 	}
 	opts, top := endpointOptions(e, a.log), tokens[""].tokens
-	opts.Observe = a.observe
+	opts.Observe, opts.Mark = a.observe, func(client string) any { return a.seen.traffic.caller(client) }
 	opts.Clients, opts.Connections = tokens.clients(e), a.open
-	l.onCommit = append(l.onCommit, func() { a.open.SetLimit(openLimit(e.MaxConnections)) })
+	l.onCommit = append(l.onCommit, func() {
+		a.open.SetLimit(openLimit(e.MaxConnections))
+		a.seen.traffic.keep(clientNames(e))
+	})
 	if e.UnsafeAnySignature {
 		l.onCommit = append(l.onCommit, func() {
 			a.log.Warn("unsafe_any_signature is set: every program that reaches the endpoint's address can read all that the top-level token can",
@@ -270,6 +277,17 @@ func (l *listeners) publish(v *endpoint.View) {
 			ln.server.Publish(v)
 		}
 	}
+}
+
+// servers returns those of the endpoint.
+func (l *listeners) servers() []*endpoint.Server {
+	var list []*endpoint.Server
+	for _, ln := range l.running {
+		if ln.server != nil {
+			list = append(list, ln.server)
+		}
+	}
+	return list
 }
 
 // endpointAddr returns the endpoint's address, or its socket where it has no

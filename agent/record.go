@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"io"
+	"net/http"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -68,12 +69,12 @@ func (r *auditor) record(e audit.Entry) error {
 
 // observe counts one request to the endpoint and writes it down.
 func (a *Agent) observe(e *endpoint.Exchange) error {
-	a.seen.requests.Observe(string(e.Outcome), e.Took)
+	a.seen.traffic.count(e)
 	if e.Outcome == endpoint.OutcomePing || a.audit.log.Load() == nil {
 		return nil
 	}
 	entry := audit.Entry{
-		Event: eventOf(e.Operation), Via: "endpoint", Operation: e.Operation, Client: e.Client, Remote: e.Remote,
+		Event: eventOf(e), Via: "endpoint", Operation: e.Operation, Client: e.Client, Remote: e.Remote, RoleARN: cut(e.Role),
 	}
 	if e.PID > 0 {
 		entry.Peer = auditedPeer(e.UID, e.GID, e.PID)
@@ -91,13 +92,19 @@ func (a *Agent) observe(e *endpoint.Exchange) error {
 	return nil
 }
 
-// eventOf says what a request was, by the operation that an SDK named or "".
-func eventOf(operation string) string {
-	switch operation {
-	case "", "GetSecretValue", "BatchGetSecretValue":
+// eventOf says what a request to the endpoint was. An SDK names an operation; else
+// a POST is a refresh.
+func eventOf(e *endpoint.Exchange) string {
+	switch e.Operation {
+	case "GetSecretValue", "BatchGetSecretValue":
 		return "get"
 	case "DescribeSecret":
 		return "describe"
+	case "":
+		if e.Method == http.MethodPost && e.Waited {
+			return "refresh"
+		}
+		return "get"
 	default:
 		return "call"
 	}

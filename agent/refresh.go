@@ -14,9 +14,11 @@ import (
 
 var processStart = time.Now()
 
-// fetcher reads secrets: one result for each ref, in their order.
+// fetcher reads secrets: one result for each ref, in their order. Release lets go
+// what it keeps for a role; it does not block.
 type fetcher interface {
 	Fetch(ctx context.Context, refs []secret.Ref) []source.Result
+	Release(role string)
 }
 
 // refresher alone decides when a secret is read. It owns the schedule; its

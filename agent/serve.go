@@ -16,7 +16,7 @@ import (
 // serve hands the generation of snap to the endpoint, in one step.
 func (a *Agent) serve(snap *store.Snapshot) {
 	entries := make([]endpoint.Entry, 0, snap.Len())
-	res := &resolver{byID: map[string][]string{}, ids: map[string][]string{}, secrets: map[string]*schedule{}, maxStale: a.build.cfg.Refresh.MaxStale.Std()}
+	res := &resolver{byID: map[string][]string{}, ids: map[string][]string{}, secrets: map[string]*schedule{}, region: a.build.region, maxStale: a.build.cfg.Refresh.MaxStale.Std()}
 	for _, s := range a.build.secrets {
 		e, _ := snap.Get(s.name)
 		entry := a.entry(s, e)
@@ -34,7 +34,7 @@ func (a *Agent) serve(snap *store.Snapshot) {
 
 // entry returns what the endpoint serves for one configured secret.
 func (a *Agent) entry(s *schedule, e store.Entry) endpoint.Entry {
-	entry := endpoint.Entry{Name: s.name, IDs: ids(s.ref, e.Version), Stage: s.ref.Stage, Confirmed: e.ConfirmedAt}
+	entry := endpoint.Entry{Name: s.name, IDs: ids(s.ref, e.Version), Stage: s.ref.Stage, Role: s.ref.RoleARN, Confirmed: e.ConfirmedAt}
 	switch {
 	case e.Version == nil:
 		entry.Err = e.Err
@@ -79,6 +79,7 @@ type resolver struct {
 	byID     map[string][]string // id to configured names, in configured order
 	ids      map[string][]string // configured name to ids
 	secrets  map[string]*schedule
+	region   string // where names are read
 	maxStale time.Duration
 	// onDemand is nil where only configured secrets are served.
 	onDemand *config.OnDemand
@@ -92,11 +93,12 @@ func (r *resolver) add(s *schedule, ids []string) {
 }
 
 // find returns the configured secret that q means and the ref that answers it.
-// As in the endpoint's view an id of the service goes before a configured name.
+// As in the endpoint's view an id of the service goes before a configured name,
+// and what is read with another role than the one asked for is another secret.
 func (r *resolver) find(q endpoint.Query) (s *schedule, want secret.Ref, ok bool) {
 	names, isID := r.byID[q.ID]
 	if !isID {
-		if s, ok = r.secrets[q.ID]; !ok {
+		if s, ok = r.secrets[q.ID]; !ok || q.Role != "" && q.Role != s.ref.RoleARN {
 			return nil, secret.Ref{}, false
 		}
 		want = s.ref
@@ -109,6 +111,7 @@ func (r *resolver) find(q endpoint.Query) (s *schedule, want secret.Ref, ok bool
 	if stage == "" && q.VersionID == "" {
 		stage = secret.StageCurrent
 	}
+	names = r.readAs(q.Role, names)
 	for _, name := range names {
 		s = r.secrets[name]
 		want = s.ref
@@ -117,7 +120,7 @@ func (r *resolver) find(q endpoint.Query) (s *schedule, want secret.Ref, ok bool
 			break
 		}
 	}
-	return s, want, true
+	return s, want, s != nil
 }
 
 // Read implements [endpoint.Reader]: it answers what the view cannot.
@@ -131,7 +134,10 @@ func (a *Agent) Read(ctx context.Context, q endpoint.Query) (endpoint.Answer, er
 	}
 	s, want, ok := r.find(q)
 	if !ok {
-		return a.readOnDemand(ctx, r.onDemand, q)
+		return a.readOnDemand(ctx, r, q)
+	}
+	if !q.Rights.MayAssume(q.Role) {
+		return endpoint.Answer{}, endpoint.ErrForbidden
 	}
 	if !q.Rights.Configured(s.name, r.ids[s.name]...) {
 		if err := a.identified(ctx, s, q.Rights); err != nil {
@@ -148,53 +154,6 @@ func (a *Agent) Read(ctx context.Context, q endpoint.Query) (endpoint.Answer, er
 	}
 	ans.Name = s.name
 	return ans, err
-}
-
-// readOnDemand answers for a secret that is not configured, if the configuration
-// and the client's rights both allow its id and the ARN that comes back.
-func (a *Agent) readOnDemand(ctx context.Context, conf *config.OnDemand, q endpoint.Query) (endpoint.Answer, error) {
-	if conf == nil || len(q.ID) > maxSecretID {
-		return endpoint.Answer{}, endpoint.ErrForbidden
-	}
-	allowed := endpoint.Patterns(conf.Secrets)
-	if !allowed.MayAsk(q.ID) || !q.Rights.MayAsk(q.ID) {
-		return endpoint.Answer{}, endpoint.ErrForbidden
-	}
-	want := secret.Ref{ID: q.ID, Stage: q.Stage, VersionID: q.VersionID}
-	if want.Stage == "" && want.VersionID == "" {
-		want.Stage = secret.StageCurrent
-	}
-	ans, err := a.onDemand.read(ctx, want, conf.Interval.Std(), q.Refresh && a.limits.allow(want))
-	if err != nil {
-		return endpoint.Answer{}, err
-	}
-	if arn := ans.Version.ARN; !allowed.MayRead(q.ID, arn) || !q.Rights.MayRead(q.ID, arn) {
-		return endpoint.Answer{}, endpoint.ErrForbidden
-	}
-	return ans, nil
-}
-
-// configureOnDemand lets go what b does not allow to be read any more, and all
-// if the source is another one.
-func (a *Agent) configureOnDemand(b *build, sameSource bool) {
-	maxEntries, conf := defaultMaxEntries, (*config.OnDemand)(nil)
-	if e := b.cfg.Endpoint; e != nil && e.OnDemand != nil {
-		conf, maxEntries = e.OnDemand, e.OnDemand.MaxEntries
-	}
-	a.onDemand.configure(maxEntries, b.cfg.Refresh.MaxStale.Std(), func(ref secret.Ref, v *secret.Version) (time.Duration, bool) {
-		if !sameSource {
-			return 0, false
-		}
-		for _, s := range b.secrets {
-			if s.ref.ID == ref.ID && s.ref.Region == ref.Region && s.ref.RoleARN == ref.RoleARN {
-				return s.interval, true
-			}
-		}
-		if conf == nil || v == nil || ref.Region != "" || ref.RoleARN != "" {
-			return 0, false
-		}
-		return conf.Interval.Std(), endpoint.Patterns(conf.Secrets).MayRead(ref.ID, v.ARN)
-	})
 }
 
 // identified decides about a secret that what is known of it does not allow:

@@ -1,14 +1,12 @@
 package agent
 
 import (
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"secretsd/agent/metrics"
 	"secretsd/agent/notify"
 	"secretsd/agent/secret"
 	"secretsd/agent/store"
@@ -27,19 +25,36 @@ type Status struct {
 	// Ready is what /readyz answers, and Reasons say why not.
 	Ready   bool     `json:"ready"`
 	Reasons []string `json:"reasons,omitempty"`
-	// Endpoint and Telemetry are the addresses bound, or empty.
+	// Endpoint, Telemetry and Local, the local Secrets Manager, are the addresses
+	// bound, and Socket is the endpoint's unix socket; each is empty where there is
+	// none. The control socket is in StateDir.
 	Endpoint  string `json:"endpoint,omitempty"`
+	Socket    string `json:"socket,omitempty"`
 	Telemetry string `json:"telemetry,omitempty"`
+	Local     string `json:"local,omitempty"`
+	StateDir  string `json:"state_dir"`
 
 	Secrets []SecretStatus        `json:"secrets"`
 	Files   []FileStatus          `json:"files"`
 	Targets []notify.TargetStatus `json:"targets"`
+
+	// Clients are those of the endpoint. Requests are all that it has answered, by
+	// outcome, those of nobody known among them, such as "bad_token". OnDemand is
+	// how many versions it keeps because clients have asked for them. All three are
+	// empty where there is no endpoint.
+	Clients  []ClientStatus    `json:"clients,omitempty"`
+	Requests map[string]uint64 `json:"requests,omitempty"`
+	OnDemand int               `json:"on_demand,omitempty"`
 }
 
 // SecretStatus is the state of one configured secret.
 type SecretStatus struct {
 	Name string `json:"name"`
 	ID   string `json:"id"`
+	// ARN is the one the service has answered with; empty before.
+	ARN string `json:"arn,omitempty"`
+	// Optional says that it may be absent.
+	Optional bool `json:"optional,omitempty"`
 	// Stage is the staging label that is followed; empty for a pinned version.
 	Stage string `json:"stage,omitempty"`
 	// VersionID is the version in use; empty if none was ever read.
@@ -61,6 +76,11 @@ type SecretStatus struct {
 	Hint  string `json:"hint,omitempty"`
 
 	failures map[string]uint64
+}
+
+// Absent reports whether there is no such secret, and need not be.
+func (s *SecretStatus) Absent() bool {
+	return s.Optional && s.VersionID == "" && s.Kind == secret.NotFound.String()
 }
 
 // The states of a file.
@@ -90,26 +110,32 @@ type FileStatus struct {
 	NextTry time.Time `json:"next_try,omitzero"`
 
 	inPlace bool
+	// deps are the secrets whose change has the file rendered again.
+	deps []string
 }
 
 // passed is what the last pass left behind. It is immutable: what changes between
 // passes is asked for when the status is.
 type passed struct {
-	build               *build
-	snap                *store.Snapshot
-	files               []FileStatus
-	counted             counted
-	endpoint, telemetry string
+	build   *build
+	snap    *store.Snapshot
+	files   []FileStatus
+	counted counted
+	bound   Addrs
+	servers []*endpoint.Server
 }
 
 // counted is what the applying goroutine has done so far.
-type counted struct{ executions, publishes, repairs uint64 }
+type counted struct {
+	executions, templateFailures        uint64
+	publishes, publishFailures, repairs uint64
+}
 
 // seen is what status and metrics show beside what passes leave.
 type seen struct {
 	startedAt time.Time
 	passed    atomic.Pointer[passed]
-	requests  *metrics.Requests
+	traffic   *traffic
 
 	mu                              sync.Mutex
 	loadedAt                        time.Time
@@ -120,12 +146,8 @@ type seen struct {
 }
 
 func newSeen() *seen {
-	var outcomes []string
-	for _, o := range endpoint.Outcomes() {
-		outcomes = append(outcomes, string(o))
-	}
 	now := time.Now()
-	return &seen{startedAt: now, loadedAt: now, requests: metrics.NewRequests(outcomes...), notified: map[string]map[string]uint64{}}
+	return &seen{startedAt: now, loadedAt: now, traffic: newTraffic(), notified: map[string]map[string]uint64{}}
 }
 
 func (s *seen) reloaded(err error) {
@@ -166,17 +188,18 @@ func (a *Agent) CountFailedReload(err error) { a.seen.reloaded(err) }
 func (a *Agent) note(snap *store.Snapshot) {
 	p := &passed{
 		build: a.build, snap: snap, files: make([]FileStatus, len(a.build.outputs)), counted: a.apply.counted,
-		endpoint: a.listeners.endpointAddr(), telemetry: a.listeners.bound(telemetryListener),
+		bound: a.Addrs(), servers: a.listeners.servers(),
 	}
 	now, wall := a.clock(), time.Now()
 	for i, o := range a.build.outputs {
 		p.files[i] = o.status(now, wall)
 	}
 	a.seen.passed.Store(p)
+	a.noted.reach(snap.Generation())
 }
 
 func (o *output) status(now time.Duration, wall time.Time) FileStatus {
-	f := FileStatus{Path: o.path, State: FileInPlace, Secrets: o.named, WaitsFor: o.waiting, inPlace: o.inPlace}
+	f := FileStatus{Path: o.path, State: FileInPlace, Secrets: o.named, WaitsFor: o.waiting, inPlace: o.inPlace, deps: o.deps}
 	switch {
 	case o.skipped:
 		f.State = FileSkipped
@@ -206,13 +229,16 @@ func (a *Agent) Status() Status {
 	a.seen.mu.Unlock()
 	s := Status{
 		Version: a.opts.Version, StartedAt: a.seen.startedAt, Config: p.build.cfg.Path(), LoadedAt: loadedAt,
-		Endpoint: p.endpoint, Telemetry: p.telemetry,
+		Endpoint: p.bound.Endpoint, Socket: p.bound.Socket, Telemetry: p.bound.Telemetry, Local: p.bound.Local, StateDir: a.state.root.Name(),
 		Secrets: make([]SecretStatus, 0, len(p.build.secrets)), Files: slices.Clone(p.files), Targets: a.notifier.Status(),
 	}
 	if reason := a.health.reason(); reason != "" {
 		s.Reasons = strings.Split(reason, "\n")
 	}
 	s.Ready = len(s.Reasons) == 0
+	if e := p.build.cfg.Endpoint; e != nil {
+		s.Clients, s.Requests, s.OnDemand = a.seen.traffic.clientStatus(e), a.seen.traffic.counts(a.seen.traffic.all), a.onDemand.size()
+	}
 	plans := a.refresh.plans()
 	now, wall := a.clock(), time.Now()
 	for _, c := range p.build.secrets {
@@ -223,11 +249,11 @@ func (a *Agent) Status() Status {
 }
 
 func secretStatus(c *schedule, e store.Entry, plan refreshPlan, now time.Duration, wall time.Time, maxStale time.Duration) SecretStatus {
-	s := SecretStatus{Name: c.name, ID: c.ref.ID, Stage: c.ref.Stage, Stale: e.Err != nil, failures: map[string]uint64{}}
+	s := SecretStatus{Name: c.name, ID: c.ref.ID, Optional: !c.required, Stage: c.ref.Stage, Stale: e.Err != nil, failures: map[string]uint64{}}
 	if e.Version != nil {
-		s.VersionID, s.ConfirmedAt = e.Version.VersionID, e.ConfirmedAt
+		s.ARN, s.VersionID, s.ConfirmedAt = e.Version.ARN, e.Version.VersionID, e.ConfirmedAt
 		s.AgeSeconds = (now - e.Confirmed).Round(time.Millisecond).Seconds()
-		s.Expired = now-e.Confirmed > maxStale
+		s.Expired = e.Err != nil && now-e.Confirmed > maxStale
 	}
 	if plan.known {
 		s.NextRefresh = wall.Add(plan.next - now)
@@ -259,33 +285,4 @@ func (r *refresher) plans() map[string]refreshPlan {
 		plans[name] = refreshPlan{known: true, next: s.next, failed: s.failed}
 	}
 	return plans
-}
-
-// measure returns what a scrape shows.
-func (a *Agent) measure() metrics.State {
-	st, p := a.Status(), a.seen.passed.Load()
-	stats := p.build.source.Stats()
-	m := metrics.State{
-		Version: st.Version, GoVersion: runtime.Version(), StartedAt: st.StartedAt, Ready: st.Ready,
-		Calls: stats.Calls, Fallbacks: stats.Fallbacks, SDKWarnings: stats.SDKWarnings,
-		TemplateExecutions: p.counted.executions, Publishes: p.counted.publishes, Repairs: p.counted.repairs,
-		LoadedAt: st.LoadedAt, AuditLost: a.audit.lost.Load(),
-	}
-	if st.Endpoint != "" {
-		m.Requests = a.seen.requests
-	}
-	for _, s := range st.Secrets {
-		m.Secrets = append(m.Secrets, metrics.Secret{Name: s.Name, VersionID: s.VersionID, ConfirmedAt: s.ConfirmedAt,
-			Age: time.Duration(s.AgeSeconds * float64(time.Second)), Stale: s.Stale, Failures: s.failures})
-	}
-	for _, f := range st.Files {
-		m.Files = append(m.Files, metrics.File{Path: f.Path, InPlace: f.inPlace, Degraded: f.State == FileDegraded})
-	}
-	a.seen.mu.Lock()
-	defer a.seen.mu.Unlock()
-	m.ReloadsSucceeded, m.ReloadsFailed, m.ReloadFailed = a.seen.reloadsSucceeded, a.seen.reloadsFailed, a.seen.reloadFailed
-	for _, t := range st.Targets {
-		m.Targets = append(m.Targets, metrics.Target{Name: t.Name, Owed: !t.OwedSince.IsZero(), OwedSince: t.OwedSince, Outcomes: a.seen.outcomes(t.Name)})
-	}
-	return m
 }

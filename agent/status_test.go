@@ -71,7 +71,7 @@ files: [{path: DIR/none/out, contents: x}]`)); err == nil {
 		for _, want := range []string{
 			`secretsd_ready 0`, `secretsd_secret_stale{secret="db"} 1`, `secretsd_config_reloads_total{outcome="failure"} 1`,
 			`secretsd_secret_version_info{secret="db",version_id="` + db.VersionID + `"} 1`, `secretsd_file_degraded{path="` + r.dir + `/broken"} 1`,
-			`secretsd_notification_owed{target="app"} 1`, `secretsd_file_publishes_total 1`, `secretsd_aws_calls_total{operation="GetSecretValue"}`,
+			`secretsd_notification_owed{target="app"} 1`, `secretsd_file_publishes_total 1`, `secretsd_aws_calls_total{operation="GetSecretValue",outcome="denied"}`, `secretsd_template_failures_total `,
 		} {
 			if !strings.Contains(page, want) {
 				t.Errorf("/metrics lacks %s", want)

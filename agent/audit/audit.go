@@ -36,8 +36,8 @@ const Stdout = "-"
 // Entry is one line. Empty fields are left out. It never holds a value.
 type Entry struct {
 	Time time.Time `json:"time"`
-	// Event is "get", "describe", "call" or "publish", and Via "endpoint",
-	// "control" or "file".
+	// Event is "get", "refresh", "describe", "call" or "publish", and Via
+	// "endpoint", "control" or "file".
 	Event string `json:"event"`
 	Via   string `json:"via"`
 	// Operation is the one that an SDK named, which for a call was refused.
@@ -50,6 +50,8 @@ type Entry struct {
 	Peer *Peer `json:"peer,omitempty"`
 	// Secret is the id as the client wrote it, or the configured name.
 	Secret string `json:"secret,omitempty"`
+	// RoleARN is the role that the client had assumed for it.
+	RoleARN string `json:"role_arn,omitempty"`
 	// Key is the field of a JSON secret that was asked for.
 	Key       string `json:"key,omitempty"`
 	ARN       string `json:"arn,omitempty"`

@@ -204,6 +204,14 @@ type OnDemand struct {
 	// Secrets are the secrets that may be read: names and globs, as those of
 	// clients, whose own rights count too.
 	Secrets []string `yaml:"secrets"`
+	// Roles are the roles that clients may have assumed by roleArn: ARNs and globs
+	// of them, in which * stands for any characters, / among them. A client needs
+	// them among its own roles too. Default: none.
+	Roles []string `yaml:"roles"`
+	// MaxRoles is how many roles are assumed at a time, beside those that the
+	// configuration itself has secrets read with. One that nobody asks for any
+	// more is given up with what was read through it. Default: 20.
+	MaxRoles int `yaml:"max_roles"`
 	// MaxEntries is how many versions are kept. Default: 1000.
 	MaxEntries int `yaml:"max_entries"`
 	// Interval is how old an answer may become while AWS answers. Default:
@@ -240,6 +248,10 @@ type Client struct {
 	// which * stands for any characters, / among them. What begins with arn: is
 	// compared with ARNs, all else with names.
 	Secrets []string `yaml:"secrets"`
+	// Roles are the roles that it may have assumed by roleArn, each for every
+	// secret above: ARNs and globs of them. A secret's name then means one of the
+	// role's account. Default: none.
+	Roles []string `yaml:"roles"`
 }
 
 // TokenFile is a path, or a mapping with these keys.
@@ -258,7 +270,8 @@ type TokenFile struct {
 // Telemetry is the listener for /metrics, /healthz and /readyz, and on loopback
 // for the status page.
 type Telemetry struct {
-	// Listen is host:port; any address. Default: 127.0.0.1:9273.
+	// Listen is host:port; any address. One on loopback answers to localhost and to
+	// addresses, not to other names. Default: 127.0.0.1:9273.
 	Listen string `yaml:"listen"`
 }
 
@@ -351,6 +364,11 @@ type Error struct {
 	// Err says what is wrong.
 	Err  error
 	hint string
+}
+
+// NewError returns an [Error] at place, with a hint that may be empty.
+func NewError(place, hint, format string, args ...any) *Error {
+	return &Error{Place: place, Err: fmt.Errorf(format, args...), hint: hint}
 }
 
 // Error returns "PLACE: what is wrong".

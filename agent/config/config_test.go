@@ -190,6 +190,10 @@ func TestFaults(t *testing.T) {
 		{"nothing on demand", minimal + "endpoint: {token_file: /t, on_demand: {}}\n", `agent.yaml:3: endpoint.on_demand.secrets: none may be read`},
 		{"no room on demand", minimal + "endpoint: {token_file: /t, on_demand: {secrets: [a], max_entries: 0}}\n", `endpoint.on_demand.max_entries: want at least 1`},
 		{"short interval on demand", minimal + "endpoint: {token_file: /t, on_demand: {secrets: [a], interval: 1ms}}\n", `endpoint.on_demand.interval: 1ms is less than 100ms`},
+		{"no roles at a time", minimal + "endpoint: {token_file: /t, on_demand: {secrets: [a], roles: ['*'], max_roles: 0}}\n", `agent.yaml:3: endpoint.on_demand.max_roles: want at least 1`},
+		{"name of a role on demand", minimal + "endpoint:\n  token_file: /t\n  on_demand:\n    secrets: [a]\n    roles:\n    - '*'\n    - app\n", `agent.yaml:9: endpoint.on_demand.roles: "app" matches no role`},
+		{"client with the name of a role", minimal + "endpoint: {on_demand: {secrets: [a], roles: ['*']}, clients: [{name: a, token_file: /a, secrets: [x], roles: ['app/*']}]}\n", `endpoint.clients[0].roles: "app/*" matches no role`},
+		{"client with roles that nobody may assume", client("name: a, token_file: /a, secrets: [x], roles: ['*']"), `agent.yaml:3: endpoint.clients[0].roles: no role is assumed`},
 		{"telemetry", minimal + "telemetry: {listen: nowhere}\n", `telemetry.listen: "nowhere" is no address`},
 		{"log level", minimal + "log: {level: loud}\n", `agent.yaml:3: log.level: want debug, info, warn or error, not "loud"`},
 		{"log format", minimal + "log: {format: xml}\n", `log.format: want text or json, not "xml"`},
@@ -208,6 +212,27 @@ func TestFaults(t *testing.T) {
 				t.Errorf("the fault has no place: %v", err)
 			}
 		})
+	}
+}
+
+// TestRolesThatMayBeAssumed holds what is right about roles: with on_demand.roles,
+// and with a configured secret that is read with one.
+func TestRolesThatMayBeAssumed(t *testing.T) {
+	const clients = "clients: [{name: a, token_file: /a, secrets: [x], roles: ['arn:aws:iam::*:role/app/*']}]"
+	for _, text := range []string{
+		"source: {aws: {external_id: x}}\n" + minimal + "endpoint: {on_demand: {secrets: [a], roles: ['*']}, " + clients + "}\n",
+		"secrets: [{id: a, role_arn: 'arn:aws:iam::123456789012:role/app/a'}]\nendpoint: {" + clients + "}\n",
+	} {
+		c, err := config.Parse("agent.yaml", []byte(text))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		if d := c.Endpoint.OnDemand; d != nil && d.MaxRoles != 20 {
+			t.Errorf("max_roles is %d where it is not given", d.MaxRoles)
+		}
+		if roles := c.Endpoint.Clients[0].Roles; len(roles) != 1 {
+			t.Errorf("the client's roles are %v", roles)
+		}
 	}
 }
 

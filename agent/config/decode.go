@@ -90,7 +90,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, key string) {
 		field, ok := fieldByKey(v, name.Value)
 		switch {
 		case !ok:
-			d.errorf(name, didYouMean(name.Value, keysOf(v.Type())), "unknown key %s", join(key, name.Value))
+			d.errorf(name, DidYouMean(name.Value, keysOf(v.Type())), "unknown key %s", join(key, name.Value))
 		case seen[name.Value]:
 			d.errorf(name, "", "key %s is given twice", join(key, name.Value))
 		default:
@@ -245,10 +245,11 @@ func Keys() []string {
 	return keys
 }
 
-// didYouMean names the closest known key, or all of them.
-func didYouMean(key string, known []string) string {
+// DidYouMean returns a hint for an unknown key: the first of known that is at
+// most two letters away, or else all of them.
+func DidYouMean(key string, known []string) string {
 	for _, k := range known {
-		if distance(key, k) <= 2 {
+		if max(len(key), len(k)) <= min(len(key), len(k))+2 && distance(key, k) <= 2 {
 			return "did you mean " + k + "?"
 		}
 	}

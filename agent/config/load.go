@@ -110,6 +110,9 @@ func (c *Config) setListenerDefaults() {
 		if c.lines[&d.MaxEntries] == 0 {
 			d.MaxEntries = 1000
 		}
+		if c.lines[&d.MaxRoles] == 0 {
+			d.MaxRoles = 20
+		}
 	}
 	if len(e.TokenHeaders) == 0 {
 		e.TokenHeaders = []string{"X-Aws-Parameters-Secrets-Token", "X-Vault-Token"}

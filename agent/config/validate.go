@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"secretsd/agent/secret"
 )
 
 // validator gathers all faults that can be seen in the file alone.
@@ -44,7 +46,7 @@ func (v *validator) source() {
 		if a.RoleARN != "" {
 			v.role(&a.RoleARN, "source.aws.role_arn")
 		}
-		if a.ExternalID != "" && a.RoleARN == "" && !slices.ContainsFunc(v.c.Secrets, func(s Secret) bool { return s.RoleARN != "" }) {
+		if a.ExternalID != "" && a.RoleARN == "" && !v.c.rolesInUse() {
 			v.fault(&a.ExternalID, nil, "", "source.aws.external_id: there is no role_arn it could be sent with")
 		}
 	}
@@ -62,7 +64,6 @@ func (v *validator) refresh() {
 
 var (
 	secretARN  = regexp.MustCompile(`^arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d{12}:secret:(.*)$`)
-	roleARN    = regexp.MustCompile(`^arn:[\w-]+:iam::\d{12}:role/[\w+=,.@/-]+$`)
 	regionName = regexp.MustCompile(`^[a-z0-9-]+$`)
 )
 
@@ -85,6 +86,13 @@ func regionOfARN(id string) (string, bool) {
 		return "", false
 	}
 	return m[1], true
+}
+
+// IsSecretID reports whether id can be that of a secret: a name, or an ARN with
+// or without its random suffix.
+func IsSecretID(id string) bool {
+	_, isARN := regionOfARN(id)
+	return isARN || isName(id, maxName)
 }
 
 // maxName is the most characters a secret's name has (CreateSecret, API
@@ -241,7 +249,7 @@ func (v *validator) absolute(path *string, up []any, key string) {
 }
 
 func (v *validator) role(arn *string, key string) {
-	if !roleARN.MatchString(*arn) {
+	if !secret.IsRole(*arn) {
 		v.fault(arn, nil, "want arn:<partition>:iam::<account>:role/<name>", "%s: %q is no role ARN", key, *arn)
 	}
 }

@@ -48,6 +48,10 @@ type Query struct {
 	// the stage of its entry.
 	VersionID string
 	Stage     string
+	// Role is the ARN of the role to be assumed for the read, or empty. A name
+	// then means a secret of the role's account. A configured secret that is read
+	// with that very role answers too.
+	Role string
 	// Refresh asks for a read from the service whatever is known.
 	Refresh bool
 	// Rights are the client's. Read answers [ErrForbidden] for what they do not
@@ -122,12 +126,15 @@ type response struct {
 	confirmed time.Time
 	// closes has the connection closed after the answer.
 	closes bool
-	// id is what the observer is told was asked for; see about.
-	id string
+	// id is what the observer is told was asked for, see about, and role the one
+	// that was to be assumed for it.
+	id, role string
 	// version is what body was made of, or nil.
 	version *secret.Version
 	// subject is what the answer was about, for whoever records it.
 	subject subject
+	// waited says that the request was one that waits for a change.
+	waited bool
 	// as is the outcome where it is not the one that status and body say.
 	as Outcome
 	// requestID is set in answers to the SDKs' protocol, and operation where its
@@ -141,6 +148,8 @@ type response struct {
 // secret and version where no value was given.
 type subject struct {
 	client string
+	// mark is the client's, or nil.
+	mark any
 	// secret is the configured name, or the ARN of one that is not configured;
 	// version the version id of the value given.
 	secret, version string
@@ -163,8 +172,6 @@ var (
 	respBadToken  = plain(http.StatusForbidden, "Bad Token")
 	respMethod    = plain(http.StatusMethodNotAllowed, "Not allowed")
 	respNotFound  = plain(http.StatusNotFound, "Not found")
-	respNoRoles   = jsonError(http.StatusBadRequest, "AccessDeniedException",
-		"roleArn needs clients[].roles in the agent's configuration, which gives none")
 	respForbidden = errorResponse(ErrForbidden)
 )
 
@@ -221,7 +228,7 @@ func (c *core) answer(ctx context.Context, r *request) response {
 	}
 	resp := c.allowed(ctx, s, who, r, path, query)
 	if who != nil {
-		resp.subject.client = who.name
+		resp.subject.client, resp.subject.mark = who.name, who.mark
 	}
 	return resp
 }
@@ -265,29 +272,28 @@ func (c *core) route(ctx context.Context, s *settings, who *client, r *request, 
 	} else {
 		return respNotFound
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return plain(http.StatusBadRequest, err.Error())
-	case p.hasRole:
-		return respNoRoles
 	}
 	var resp response
 	if p.waitVersion != "" {
 		resp = c.poll(ctx, s, who, r, &p)
+		resp.waited = true
 	} else {
 		resp, _ = c.find(ctx, who, r, &p)
 	}
 	if p.key != "" && resp.version != nil {
 		resp = withKey(resp, resp.version, p.key)
 	}
+	resp.role = p.role
 	return resp
 }
 
 // find answers from the view, or else from the Reader.
 func (c *core) find(ctx context.Context, who *client, r *request, p *params) (resp response, fromView bool) {
 	if !p.refresh {
-		if hit := c.view.Load().find(p); hit != nil && hit.response.status != 0 {
-			if !hit.allowed(who.rights) {
+		if hit := c.view.Load().find(p); hit != nil && hit.answers(p) {
+			if !hit.allowed(who.rights) || !who.rights.MayAssume(p.role) {
 				return respForbidden.about(p.id, nil), true
 			}
 			return hit.response.about(p.id, hit.version), true
@@ -304,9 +310,9 @@ func (c *core) read(ctx context.Context, req *request, p *params, rights *Rights
 	}
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
-	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Refresh: p.refresh, Rights: rights})
+	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Role: p.role, Refresh: p.refresh, Rights: rights})
 	if err != nil {
-		return errorResponse(err).about(p.id, nil)
+		return failedRead(p.role, err).about(p.id, nil)
 	}
 	if a.Body == nil {
 		a.Body = NewBody(a.Version)

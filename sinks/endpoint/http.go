@@ -95,8 +95,10 @@ func newPost(w http.ResponseWriter, r *http.Request) *post {
 	}
 }
 
+// countFields counts the fields of a head as AWS's agent does; net/http has taken
+// Host out.
 func countFields(h http.Header) int {
-	n := 0
+	n := 1
 	for _, values := range h {
 		n += len(values)
 	}

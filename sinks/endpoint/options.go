@@ -64,6 +64,10 @@ type Options struct {
 	// Logger gets what the HTTP server has to say, accept errors above all.
 	// Default: nowhere.
 	Logger *slog.Logger
+	// Mark returns what the observer knows a client by, [DefaultClient] among
+	// them; it is called for each when the options take effect, and never for a
+	// request. It may be nil.
+	Mark func(client string) any
 	// Observe is told of every request, before its answer is written, by the
 	// goroutine that serves it. The Exchange is used again afterwards. With an
 	// error the client gets an internal failure instead. It may be nil.
@@ -163,6 +167,11 @@ func (o Options) settings(tokens *Tokens) (*settings, error) {
 	if s.maxInFlight < 1 {
 		errs = append(errs, withHint("leave it out for the default",
 			"limit connections to %d: the limit must be at least 1", o.MaxConnections))
+	}
+	if o.Mark != nil {
+		for _, c := range s.clients {
+			c.mark = o.Mark(c.name)
+		}
 	}
 	return s, errors.Join(errs...)
 }

@@ -79,7 +79,7 @@ func (c *core) sdkAnswer(ctx context.Context, s *settings, r *request) response 
 	}
 	op := operationOf(r)
 	resp := c.sdkOperation(ctx, who, r, op, body)
-	resp.subject.client, resp.operation = who.name, op
+	resp.subject.client, resp.subject.mark, resp.operation = who.name, who.mark, op
 	return resp
 }
 
