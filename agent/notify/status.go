@@ -1,6 +1,9 @@
 package notify
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // State is what a target's queue is doing.
 type State string
@@ -59,6 +62,19 @@ type TargetStatus struct {
 	// empty.
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`
+}
+
+// Describe returns the state in words for people: which step of the ladder is to be
+// confirmed, and that nothing was confirmed since the last change.
+func (s *TargetStatus) Describe() string {
+	text := string(s.State)
+	if s.LadderStep > 0 {
+		text += fmt.Sprintf(" step %d of its ladder", s.LadderStep)
+	}
+	if s.Unconfirmed && s.State != StateUnconfirmed {
+		text += ", unconfirmed"
+	}
+	return text
 }
 
 func (q *queue) debt() (Change, bool) {
