@@ -76,13 +76,13 @@ func TestAProgramIsToldByARequest(t *testing.T) {
 	if err := notify.Attempt(request(url, "PUT"), notify.Change{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := <-requests; got.Method != "PUT" || !strings.Contains(got.Body, `"secrets":[],"paths":[]`) {
+	if got := <-requests; got.Method != http.MethodPut || !strings.Contains(got.Body, `"secrets":[],"paths":[]`) {
 		t.Errorf("request without news: %+v", got)
 	}
 	if err := notify.Attempt(request(url, "GET"), c); err != nil {
 		t.Fatal(err)
 	}
-	if got := <-requests; got.Method != "GET" || got.Body != "" || got.Type != "" {
+	if got := <-requests; got.Method != http.MethodGet || got.Body != "" || got.Type != "" {
 		t.Errorf("request by GET: %+v", got)
 	}
 }
@@ -136,6 +136,13 @@ func wild(t *testing.T, do func(net.Conn)) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	accept(t, ln, do)
+	return ln.Addr().String()
+}
+
+// accept does the same with every connection of ln, until the test ends.
+func accept(t *testing.T, ln net.Listener, do func(net.Conn)) {
+	t.Helper()
 	t.Cleanup(func() { _ = ln.Close() })
 	go func() {
 		for {
@@ -149,8 +156,10 @@ func wild(t *testing.T, do func(net.Conn)) (addr string) {
 			}()
 		}
 	}()
-	return ln.Addr().String()
 }
+
+// silence reads and says nothing.
+func silence(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
 
 // head reads a request's head.
 func head(conn net.Conn) {
@@ -160,7 +169,7 @@ func head(conn net.Conn) {
 
 func TestARequestIsCutAndItsAnswerBounded(t *testing.T) {
 	var wrote atomic.Int64
-	silent := wild(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	silent := wild(t, silence)
 	flood := wild(t, func(conn net.Conn) {
 		head(conn)
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\n")
@@ -226,7 +235,7 @@ func TestProbes(t *testing.T) {
 	well, _ := server(t, http.StatusOK)
 	ill, _ := server(t, http.StatusServiceUnavailable)
 	addr := strings.TrimPrefix(well, "http://")
-	silent := wild(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	silent := wild(t, silence)
 	gone, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

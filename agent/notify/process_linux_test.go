@@ -458,7 +458,14 @@ func TestAProcessThatTheAgentMayNotSignal(t *testing.T) {
 
 func TestDescriptorsAndGoroutinesAreGivenBack(t *testing.T) {
 	p := counter(t)
+	hangingBus(t)
+	well, requests := server(t, 200)
+	silent := wild(t, silence)
+	unit, cut := reload(), request("http://"+silent, "")
+	unit.Timeout, cut.Timeout = 5*time.Millisecond, 5*time.Millisecond
 	targets := []notify.Target{
+		unit, cut, request(well, ""), request("http://127.0.0.1:1", ""),
+		found(notify.Process{Exe: "/no/such/program"}), found(notify.Process{Argv0: "app"}), found(notify.Process{Cgroup: "/none"}),
 		hup(pidFileOf(t, p)),
 		hup(filepath.Join(t.TempDir(), "none")),
 		hup(pidFile(t, "rubbish")),
@@ -480,6 +487,7 @@ func TestDescriptorsAndGoroutinesAreGivenBack(t *testing.T) {
 			for _, target := range targets {
 				_ = attempt(target, change("/a"))
 			}
+			<-requests
 		}
 	}
 	all(1)

@@ -86,8 +86,11 @@ func (u *Unit) late(timeout time.Duration) error {
 // ended says what a job's result means (org.freedesktop.systemd1(5),
 // JobRemoved).
 func (u *Unit) ended(result string) error {
-	if result == "done" {
+	switch result {
+	case "done":
 		return nil
+	case "invalid": // what systemctl says of a reload of a unit that is not active
+		return &failure{class: absent, msg: fmt.Sprintf("%s %s: it is not running", u.Action, u.Name)}
 	}
 	return &failure{
 		msg:  fmt.Sprintf("%s %s: the job ended as %s", u.Action, u.Name, result),
@@ -106,7 +109,6 @@ func (u *Unit) refusal(ctx context.Context, timeout time.Duration, err error) er
 	case noSuchUnit, masked:
 		f.hint = "systemctl status " + u.Name + " says more"
 	case notApplicable:
-		// Either it is not running, which is a state, or it has no ExecReload=.
 		f.hint = "a unit without ExecReload= cannot be reloaded: use the action try-restart or try-reload-or-restart"
 	case accessDenied, askInteractively:
 		f.hint = fmt.Sprintf("uid %d may not do that: let polkit allow it org.freedesktop.systemd1.manage-units for this unit with the verb %s, as in packaging/systemd/secretsd.rules",
