@@ -17,6 +17,9 @@ func (v *validator) targets() {
 		v.atLeast(&t.Retry.Initial, MinInterval, up, key+".retry.initial")
 		v.atLeast(&t.Retry.Max, max(t.Retry.Initial.Std(), MinInterval), up, key+".retry.max")
 		v.confirm(t, up, key)
+		for j := range t.Ladder {
+			v.step(&t.Ladder[j], []any{&t.Ladder[j], t}, fmt.Sprintf("%s.ladder[%d]", key, j))
+		}
 	}
 }
 
@@ -95,8 +98,5 @@ func (v *validator) confirm(t *Target, up []any, key string) {
 	v.atLeast(&f.Timeout, MinInterval, up, key+".confirm.timeout")
 	if f.Delay >= f.Timeout {
 		v.fault(&f.Delay, up, "", "%s.confirm.delay: %s is not less than the timeout, %s", key, f.Delay.Std(), f.Timeout.Std())
-	}
-	for i := range t.Ladder {
-		v.step(&t.Ladder[i], append([]any{&t.Ladder[i]}, up[1:]...), fmt.Sprintf("%s.ladder[%d]", key, i))
 	}
 }
