@@ -54,6 +54,8 @@ type Agent struct {
 	// must answer also when others are flooded.
 	open    *endpoint.Connections
 	reloads chan reload
+	// rollbacks are on their way to the applying goroutine.
+	rollbacks chan rollback
 
 	// What follows belongs to the applying goroutine once Run has begun.
 	build     *build
@@ -108,7 +110,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 	if opts.clock == nil {
 		opts.clock = bootClock
 	}
-	a := &Agent{opts: opts, log: opts.Logger, clock: opts.clock, reloads: make(chan reload), expiredSaid: map[string]bool{}}
+	a := &Agent{opts: opts, log: opts.Logger, clock: opts.clock, reloads: make(chan reload), rollbacks: make(chan rollback, 64), expiredSaid: map[string]bool{}}
 	a.health.clock, a.seen = a.clock, newSeen()
 	a.limits, a.audit.strangers = newLimits(a.clock), newStrangers()
 	a.open = endpoint.NewConnections(openLimit(0))
@@ -236,6 +238,11 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 		case <-a.watcher.changed:
 			step = func() {
 				a.apply.retemplate()
+				a.pass(ctx, false)
+			}
+		case r := <-a.rollbacks:
+			step = func() {
+				a.apply.rollBack(r)
 				a.pass(ctx, false)
 			}
 		case v := <-a.apply.checker.done:

@@ -266,6 +266,7 @@ func (a *applier) publish(c candidate) bool {
 		a.repaired(o, change)
 	case change == files.Content:
 		a.counted.publishes++
+		o.previous = o.good
 		if o.bundle {
 			a.log.Info("published bundle", "path", o.path)
 		} else {

@@ -61,6 +61,9 @@ type heldBack struct {
 	// unrendered says that it could not be rendered, which is found out again after
 	// a restart.
 	unrendered bool
+	// rolledBack says that a target did not confirm it. It is not tried again by a
+	// reload either.
+	rolledBack bool
 }
 
 // concerns reports whether what is held was rendered from the same.
@@ -124,6 +127,10 @@ func run(ctx context.Context, command notify.Command, stage func() (string, func
 // check where that has not been asked yet.
 func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
 	o := c.output
+	if h := o.gate.held; h != nil && h.rolledBack && h.concerns(o, c.versions) {
+		o.dirty, o.inPlace = false, o.inPlace || o.place.exists()
+		return false
+	}
 	if o.check == nil {
 		return true
 	}
@@ -188,7 +195,7 @@ func (a *applier) hold(o *output, h *heldBack) {
 	list := []heldState{}
 	for _, o := range a.outputs {
 		if h := o.gate.held; h != nil && !h.unrendered {
-			list = append(list, heldState{Path: o.path, Versions: h.versions, Source: hex.EncodeToString(h.source[:]), Reason: h.reason.Error()})
+			list = append(list, heldState{Path: o.path, Versions: h.versions, Source: hex.EncodeToString(h.source[:]), Reason: h.reason.Error(), RolledBack: h.rolledBack})
 		}
 	}
 	a.remember(list)
@@ -206,6 +213,8 @@ type heldState struct {
 	Versions []notify.SecretVersion `json:"versions"`
 	Source   string                 `json:"source"`
 	Reason   string                 `json:"reason"`
+	// RolledBack says that it was published, and taken back.
+	RolledBack bool `json:"rolled_back,omitempty"`
 }
 
 // recall takes over what the last agent held, where the template is the same.
@@ -216,8 +225,8 @@ func (a *applier) recall(list []heldState) {
 			continue
 		}
 		for _, o := range a.outputs {
-			if o.path == st.Path && o.check != nil && o.source == [sha256.Size]byte(source) {
-				o.gate.held = &heldBack{versions: st.Versions, source: o.source, reason: errors.New(st.Reason)}
+			if o.path == st.Path && (o.check != nil || st.RolledBack) && o.source == [sha256.Size]byte(source) {
+				o.gate.held = &heldBack{versions: st.Versions, source: o.source, reason: errors.New(st.Reason), rolledBack: st.RolledBack}
 			}
 		}
 	}
