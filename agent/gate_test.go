@@ -238,3 +238,28 @@ files:
 	b.configure("source: {local: {}}\nsecrets: [{name: db, id: db}]\n")
 	b.a.checker.running.Wait()
 }
+
+// A backup does not outlive the output that it is of.
+func TestTheBackupOfARemovedFileGoesWithTheOutput(t *testing.T) {
+	const head = "source: {local: {}}\nsecrets: [{name: db, id: db}]\n"
+	b := newBench(t, head+`
+files: [{path: DIR/out/f, create_dirs: true, backup: true, contents: '{{ secret "db" }}'}]
+bundles: [{dir: DIR/b, create_dirs: true, backup: true, files: [{path: f, contents: '{{ secret "db" }}'}]}]
+`)
+	for i := range 2 {
+		b.read(now("db", fmt.Sprint("v", i), fmt.Sprint(i)))
+		b.pass(false)
+	}
+	for _, name := range []string{"out/f", "b/..data"} {
+		if err := os.Remove(filepath.Join(b.dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.reload(head)
+	for _, dir := range []string{"out", "b"} {
+		entries, err := os.ReadDir(filepath.Join(b.dir, dir))
+		if err != nil || len(entries) > 0 {
+			t.Errorf("left in %s: %v, %v", dir, entries, err)
+		}
+	}
+}
