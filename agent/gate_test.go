@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -261,5 +262,35 @@ bundles: [{dir: DIR/b, create_dirs: true, backup: true, files: [{path: f, conten
 		if err != nil || len(entries) > 0 {
 			t.Errorf("left in %s: %v, %v", dir, entries, err)
 		}
+	}
+}
+
+// Trouble with the directory passes, whatever is held.
+func TestAHeldFileRecoversFromTrouble(t *testing.T) {
+	b := newBench(t, optionalGate)
+	b.read(now("db", "v1", "good"), failing("extra", secret.NotFound))
+	b.pass(false)
+	b.awaits()
+	b.read(now("db", "v2", "bad"))
+	b.pass(false)
+	b.awaits()
+	f := filepath.Join(b.dir, "f")
+	if err := errors.Join(os.Remove(f), os.Mkdir(f, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	b.pass(true)
+	o := b.a.outputs[0]
+	if o.err == nil {
+		t.Fatal("a directory in the way is no trouble")
+	}
+	if err := os.Remove(f); err != nil {
+		t.Fatal(err)
+	}
+	b.now += time.Minute
+	b.pass(false)
+	b.pass(true)
+	b.want("f", "good")
+	if o.err != nil || o.gate.held == nil {
+		t.Errorf("error %v, held %v", o.err, o.gate.held)
 	}
 }
