@@ -110,7 +110,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 	}
 	a := &Agent{opts: opts, log: opts.Logger, clock: opts.clock, reloads: make(chan reload), expiredSaid: map[string]bool{}}
 	a.health.clock, a.seen = a.clock, newSeen()
-	a.limits = newLimits(a.clock)
+	a.limits, a.audit.strangers = newLimits(a.clock), newStrangers()
 	a.open = endpoint.NewConnections(openLimit(0))
 	if a.state, err = openState(cfg.StateDir); err != nil {
 		b.close()

@@ -21,8 +21,10 @@ const maxChecks = 4
 type check struct {
 	command []string
 	timeout time.Duration
-	// uid and gid are whom it runs as; -1 means the agent's own.
-	uid, gid int
+	// user is whom it runs as, and uid that user's number; empty and -1 mean the
+	// agent's own.
+	user string
+	uid  int
 }
 
 // gate is what is known of the content of one output that has to pass a check.
@@ -143,10 +145,10 @@ func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
 	a.hold(o, nil)
 	held := &heldBack{versions: c.versions.named(), source: o.source}
 	a.checker.start(ctx, notify.Command{
-		Argv: o.check.command, Timeout: o.check.timeout, UID: o.check.uid, GID: o.check.gid,
+		Argv: o.check.command, Timeout: o.check.timeout, User: o.check.user,
 		Change: notify.Change{Reason: c.reason, Secrets: held.versions, Paths: []string{o.path}},
 	}, verdict{path: o.path, content: content, held: held}, func() (string, func() error, error) {
-		return o.place.stage(c.pieces, o.check.uid, o.check.gid)
+		return o.place.stage(c.pieces, o.check.uid)
 	})
 	return false
 }

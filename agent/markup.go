@@ -167,10 +167,10 @@ func (m *markup) targets(list []notify.TargetStatus, now time.Time) {
 		if t.Attempts > 0 {
 			failed, colour = fmt.Sprint(t.Attempts), warn
 		}
-		if t.State == notify.StateFailing {
+		if t.State == notify.StateFailing || t.Unconfirmed {
 			colour = bad
 		}
-		row(html.EscapeString(t.Name), cell(coloured(colour, string(t.State))+explained(t.Error, "")), html.EscapeString(t.Kind),
+		row(html.EscapeString(t.Name), cell(coloured(colour, t.Describe())+explained(t.Error, t.Hint)), html.EscapeString(t.Kind),
 			past(t.OwedSince, now, ""), failed, past(t.LastTold, now, " ago"))
 	}
 }

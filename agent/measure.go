@@ -33,7 +33,7 @@ func (a *Agent) measure() metrics.State {
 	defer a.seen.mu.Unlock()
 	m.ReloadsSucceeded, m.ReloadsFailed, m.ReloadFailed = a.seen.reloadsSucceeded, a.seen.reloadsFailed, a.seen.reloadFailed
 	for _, t := range st.Targets {
-		m.Targets = append(m.Targets, metrics.Target{Name: t.Name, Owed: !t.OwedSince.IsZero(), OwedSince: t.OwedSince, Outcomes: a.seen.outcomes(t.Name)})
+		m.Targets = append(m.Targets, metrics.Target{Name: t.Name, Owed: !t.OwedSince.IsZero(), OwedSince: t.OwedSince, Unconfirmed: t.Unconfirmed, Outcomes: a.seen.outcomes(t.Name)})
 	}
 	return m
 }

@@ -117,10 +117,25 @@ func roleOf(cfg *config.Config) string {
 
 // howTold says in words how a target is told.
 func howTold(t notify.Target) string {
-	if len(t.Command) > 0 {
+	switch {
+	case len(t.Command) > 0:
 		return "command " + t.Command[0]
+	case t.HTTP != nil:
+		return "request to " + t.HTTP.URL
+	case t.Unit != nil:
+		return t.Unit.Action + " of " + t.Unit.Name
+	case t.Process == nil:
+		return ""
 	}
-	return "signal " + notify.SignalName(t.Signal) + " to the process in " + t.PidFile
+	p, what := t.Process, "the child"
+	for kind, name := range map[string]string{
+		"the process in ": p.PidFile, "processes of ": p.Exe, "processes called ": p.Argv0, "processes in ": p.Cgroup, "the main process of ": p.Unit,
+	} {
+		if name != "" {
+			what = kind + name
+		}
+	}
+	return "signal " + notify.SignalName(t.Signal) + " to " + what
 }
 
 // callsIn returns how many calls reading secrets takes in some time. Secrets of

@@ -24,7 +24,7 @@ type sink interface {
 type outputPlace interface {
 	// stage puts pieces into a private directory beside the output, for a check
 	// that runs as that user, and returns the path of the file or directory.
-	stage(pieces []piece, uid, gid int) (path string, unstage func() error, err error)
+	stage(pieces []piece, uid int) (path string, unstage func() error, err error)
 	// removeOurs removes the output if it is as it was published, or last found
 	// right.
 	removeOurs() (kept bool, err error)

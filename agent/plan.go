@@ -78,27 +78,14 @@ func newSchedule(s *config.Secret, maxStale time.Duration) *schedule {
 
 func newTarget(cfg *config.Config, t *config.Target) (notify.Target, error) {
 	target := notify.Target{
-		Name: t.Name, Command: t.Command, Timeout: t.Timeout.Std(),
-		Debounce: t.Debounce.Std(), OnFirst: t.OnFirst,
+		Name: t.Name, OnFirst: t.OnFirst, Debounce: t.Debounce.Std(), Splay: t.Splay.Std(), Rollback: t.Rollback,
+		Retry: notify.Retry{Initial: t.Retry.Initial.Std(), Max: t.Retry.Max.Std()},
 	}
-	if t.Process == nil {
-		if len(t.Command) == 0 {
-			return target, nil // the configuration's own check has said so
-		}
-		if err := target.Validate(); err != nil {
-			return target, placed(cfg, err, &t.Command, t)
-		}
-		return target, placed(cfg, notify.CheckCommand(t.Command[0]), &t.Command, t)
-	}
-	sig, err := notify.ParseSignal(t.Signal)
-	if err != nil {
-		return target, placed(cfg, err, &t.Signal, t)
-	}
-	target.Signal, target.PidFile = sig, t.Process.PIDFile
-	if target.PidFile == "" {
-		return target, nil
-	}
-	return target, placed(cfg, target.Validate(), &t.Process.PIDFile, t)
+	var errs [3]error
+	target.Step, errs[0] = newStep(cfg, &t.Step, t)
+	target.Confirm, errs[1] = newProbe(cfg, t)
+	target.Ladder, errs[2] = newLadder(cfg, t, errs[0] == nil)
+	return target, errors.Join(errs[:]...)
 }
 
 func (p *plan) unknownSecret(use templates.SecretUse) error {

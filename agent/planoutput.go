@@ -148,14 +148,14 @@ func (p *plan) addCheck(o *output, source hash.Hash, c *config.Check) error {
 		return nil
 	}
 	fmt.Fprintf(source, "check %q %q ", c.Command, c.User)
-	uid, gid := -1, -1
+	uid := -1
 	if c.User != "" {
 		var err error
-		if uid, gid, err = files.LookupOwner(c.User, ""); err != nil {
+		if uid, _, err = files.LookupOwner(c.User, ""); err != nil {
 			return placed(p.cfg, err, &c.User, c)
 		}
 	}
-	o.check = &check{command: c.Command, timeout: c.Timeout.Std(), uid: uid, gid: gid}
+	o.check = &check{command: c.Command, timeout: c.Timeout.Std(), user: c.User, uid: uid}
 	return placed(p.cfg, notify.CheckCommand(c.Command[0]), &c.Command, c)
 }
 

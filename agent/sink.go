@@ -21,8 +21,8 @@ func (s fileSink) exists() bool {
 	return err == nil
 }
 
-func (s fileSink) stage(pieces []piece, uid, gid int) (string, func() error, error) {
-	staged, err := s.Stage(pieces[0].content, uid, gid)
+func (s fileSink) stage(pieces []piece, uid int) (string, func() error, error) {
+	staged, err := s.Stage(pieces[0].content, uid, -1)
 	if err != nil {
 		return "", nil, err
 	}
@@ -47,8 +47,8 @@ func (s bundleSink) exists() bool {
 	return err == nil
 }
 
-func (s bundleSink) stage(pieces []piece, uid, gid int) (string, func() error, error) {
-	staged, err := s.Stage(entries(pieces), uid, gid)
+func (s bundleSink) stage(pieces []piece, uid int) (string, func() error, error) {
+	staged, err := s.Stage(entries(pieces), uid, -1)
 	if err != nil {
 		return "", nil, err
 	}

@@ -189,7 +189,7 @@ func (s *seen) settled(target string, o notify.Outcome) {
 // outcomes returns the counts of one target, each kind among them.
 func (s *seen) outcomes(target string) map[string]uint64 {
 	counts := map[string]uint64{}
-	for _, k := range []notify.OutcomeKind{notify.Delivered, notify.Unneeded, notify.Dropped, notify.Failed} {
+	for _, k := range notify.OutcomeKinds() {
 		counts[k.String()] = s.notified[target][k.String()]
 	}
 	return counts

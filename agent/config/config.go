@@ -282,35 +282,6 @@ type Var struct {
 	Env string `yaml:"env"`
 }
 
-// Target is somebody who is told of changes: a process by a signal, or a
-// command that is run.
-type Target struct {
-	// Name is what files call it.
-	Name string `yaml:"name"`
-	// Signal is sent to process: a name with or without SIG, or a number.
-	// Default: HUP.
-	Signal string `yaml:"signal"`
-	// Process says which process is signalled. Either this or command.
-	Process *Process `yaml:"process"`
-	// Command is a program and its arguments, run without a shell. Its
-	// environment is PATH, HOME, LANG and SECRETSD_ variables.
-	Command []string `yaml:"command"`
-	// Timeout ends a command that runs longer. Default: 30s.
-	Timeout Duration `yaml:"timeout"`
-	// Debounce gathers the changes that follow a first one within this time
-	// into one further notification. Default: 1s.
-	Debounce Duration `yaml:"debounce"`
-	// OnFirst runs a command for the first publication of a file too.
-	OnFirst bool `yaml:"on_first"`
-}
-
-// Process finds a process.
-type Process struct {
-	// PIDFile is an absolute path to a file with a process id, read anew each
-	// time.
-	PIDFile string `yaml:"pid_file"`
-}
-
 // Endpoint is the HTTP endpoint on localhost.
 type Endpoint struct {
 	// Listen is a loopback address, host:port. Port 0 takes a free one, which
@@ -480,6 +451,9 @@ const (
 	DefaultDebounce       = time.Second
 	DefaultCheckTimeout   = 10 * time.Second
 	DefaultGrace          = 10 * time.Second
+	DefaultConfirmTimeout = 30 * time.Second
+	DefaultConfirmDelay   = time.Second
+	DefaultAction         = "try-reload-or-restart"
 	MinInterval           = 100 * time.Millisecond
 )
 

@@ -44,8 +44,8 @@ telemetry: {}
 		Secrets: []config.Secret{{Name: "prod/db", ID: "prod/db", Stage: "AWSCURRENT", Interval: config.Duration(5 * time.Minute)}},
 		Files:   []config.File{{Path: "/run/app/db", TemplateSource: config.TemplateSource{Contents: "x", MissingKey: "error"}, Mode: 0o400, Method: "rename"}},
 		Targets: []config.Target{
-			{Name: "app", Signal: "HUP", Process: &config.Process{PIDFile: "/run/app.pid"}, Timeout: config.Duration(30 * time.Second), Debounce: config.Duration(time.Second)},
-			{Name: "hook", Command: []string{"/bin/true"}, Timeout: config.Duration(30 * time.Second), Debounce: config.Duration(time.Second)},
+			{Name: "app", Step: config.Step{Signal: "HUP", Process: &config.Process{PIDFile: "/run/app.pid"}, Timeout: config.Duration(30 * time.Second)}, Debounce: config.Duration(time.Second)},
+			{Name: "hook", Step: config.Step{Command: []string{"/bin/true"}, Timeout: config.Duration(30 * time.Second)}, Debounce: config.Duration(time.Second)},
 		},
 		Endpoint: &config.Endpoint{
 			Listen: "127.0.0.1:2773", TokenFile: config.TokenFile{Path: "/run/secretsd/token", Mode: 0o400}, TokenGrace: &grace,
@@ -173,9 +173,9 @@ func TestFaults(t *testing.T) {
 		{"target without a name", minimal + "targets: [{command: [/bin/true]}]\n", `targets[0].name: missing`},
 		{"target twice", minimal + "targets: [{name: a, command: [/x]}, {name: a, command: [/y]}]\n", `targets[1].name: "a" is already the name of targets[0]`},
 		{"target of nothing", minimal + "targets: [{name: a}]\n", `targets[0]: nothing to tell`},
-		{"target of two kinds", minimal + "targets: [{name: a, command: [/x], process: {pid_file: /p}}]\n", `targets[0]: give process or command, not both`},
+		{"target of two kinds", minimal + "targets: [{name: a, command: [/x], process: {pid_file: /p}}]\n", `targets[0]: give process, command, http or unit, and only one of them`},
 		{"signal for a command", minimal + "targets: [{name: a, command: [/x], signal: HUP}]\n", `targets[0].signal: only a process can be sent a signal`},
-		{"process without a pid file", minimal + "targets: [{name: a, process: {}}]\n", `targets[0].process.pid_file: missing`},
+		{"process of nothing", minimal + "targets: [{name: a, process: {}}]\n", `targets[0].process: give one of pid_file, exe, argv0, cgroup, unit and child: true`},
 		{"endpoint without a token", minimal + "endpoint: {}\n", `agent.yaml:3: endpoint: there is no token_file, nor token_env`},
 		{"two tokens", minimal + "endpoint: {token_file: /t, token_env: [A]}\n", `give token_file or token_env, not both`},
 		{"endpoint on the network", minimal + "endpoint: {token_file: /t, listen: 0.0.0.0:2773}\n", `endpoint.listen: 0.0.0.0:2773 is not a loopback address`},

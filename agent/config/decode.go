@@ -40,10 +40,12 @@ var (
 	pemPairType   = reflect.TypeFor[PEMPair]()
 	explodeType   = reflect.TypeFor[Explode]()
 	varType       = reflect.TypeFor[Var]()
+	httpType      = reflect.TypeFor[HTTP]()
+	unitType      = reflect.TypeFor[Unit]()
 )
 
 // shortForm is the field that a scalar in the place of a mapping means.
-var shortForm = map[reflect.Type]string{tokenFileType: "Path", pemPairType: "Whole", explodeType: "Secret", varType: "Text"}
+var shortForm = map[reflect.Type]string{tokenFileType: "Path", pemPairType: "Whole", explodeType: "Secret", varType: "Text", httpType: "URL", unitType: "Name"}
 
 // value decodes n into v, which is addressable. key is the path of keys that
 // led here, for errors.

@@ -56,14 +56,7 @@ func (c *Config) setDefaults() {
 		}
 	}
 	for i := range c.Targets {
-		t := &c.Targets[i]
-		setDefault(&t.Timeout, Duration(DefaultCommandTimeout))
-		if c.lines[&t.Debounce] == 0 { // "0s" is a choice, not an absence
-			t.Debounce = Duration(DefaultDebounce)
-		}
-		if t.Process != nil {
-			setDefault(&t.Signal, "HUP")
-		}
+		c.Targets[i].setDefaults(c)
 	}
 	c.setListenerDefaults()
 }

@@ -171,31 +171,6 @@ func (v *validator) secretVersion(s *Secret, key string) {
 	}
 }
 
-func (v *validator) targets() {
-	names := map[string]int{}
-	for i := range v.c.Targets {
-		t, key := &v.c.Targets[i], fmt.Sprintf("targets[%d]", i)
-		up := []any{t}
-		if t.Name == "" {
-			v.fault(&t.Name, up, "", "%s.name: missing", key)
-		} else if first, taken := names[t.Name]; taken {
-			v.fault(&t.Name, up, "", "%s.name: %q is already the name of targets[%d]", key, t.Name, first)
-		}
-		names[t.Name] = i
-		switch {
-		case t.Process == nil && len(t.Command) == 0:
-			v.fault(t, nil, "give process: {pid_file: PATH} or command: [PROGRAM, ARGUMENT]", "%s: nothing to tell", key)
-		case t.Process != nil && len(t.Command) > 0:
-			v.fault(&t.Command, up, "", "%s: give process or command, not both", key)
-		case t.Process != nil:
-			v.absolute(&t.Process.PIDFile, []any{&t.Process, t}, key+".process.pid_file")
-		case t.Signal != "":
-			v.fault(&t.Signal, up, "", "%s.signal: only a process can be sent a signal", key)
-		}
-		v.atLeast(&t.Timeout, MinInterval, up, key+".timeout")
-	}
-}
-
 func (v *validator) rest() {
 	if t := v.c.Telemetry; t != nil {
 		v.hostPort(&t.Listen, []any{&v.c.Telemetry}, "telemetry.listen")

@@ -62,6 +62,7 @@ var (
 	repairs          = counter("secretsd_file_repairs_total", "Files put right that somebody else had changed.")
 
 	owed          = gauge("secretsd_notification_owed", "Whether the target has not been told yet.", "target")
+	unconfirmed   = gauge("secretsd_target_unconfirmed", "Whether the target has not confirmed, after the last step of its ladder, that it works with what it was told.", "target")
 	owedSince     = gauge("secretsd_notification_owed_since_timestamp_seconds", "When the change was published that the target has not been told of, in seconds since the epoch.", "target")
 	notifications = counter("secretsd_notifications_total", "Notifications by what became of them; a failed one is tried again.", "target", "outcome")
 
@@ -179,6 +180,7 @@ func (s *State) files(e exposition) {
 func (s *State) targets(e exposition) {
 	for _, t := range s.Targets {
 		e.show(owed, truth(t.Owed), t.Name)
+		e.show(unconfirmed, truth(t.Unconfirmed), t.Name)
 		if t.Owed {
 			e.show(owedSince, seconds(t.OwedSince), t.Name)
 		}

@@ -95,6 +95,8 @@ type Target struct {
 	// Owed says that it has not been told yet, since OwedSince.
 	Owed      bool
 	OwedSince time.Time
+	// Unconfirmed says that it has not confirmed what it was told last.
+	Unconfirmed bool
 	// Outcomes count notifications by what became of them.
 	Outcomes map[string]uint64
 }

@@ -37,7 +37,7 @@ func whole() metrics.State {
 			{Name: hostile},
 		},
 		Files:   []metrics.File{{Path: "/run/a", InPlace: true}, {Path: "/run/b", Degraded: true, Held: true, ExpiresAt: time.Unix(1700000000, 0)}},
-		Targets: []metrics.Target{{Name: "app", Owed: true, OwedSince: at, Outcomes: map[string]uint64{"delivered": 3, "failed": 1}}, {Name: "idle"}},
+		Targets: []metrics.Target{{Name: "app", Owed: true, OwedSince: at, Unconfirmed: true, Outcomes: map[string]uint64{"delivered": 3, "failed": 1}}, {Name: "idle"}},
 		AWS: metrics.AWS{
 			Calls:     map[string]map[string]uint64{"GetSecretValue": {"ok": 7, "denied": 2}, "AssumeRole": {"ok": 1}},
 			Fallbacks: map[string]uint64{"denied": 1}, SinglesOnly: 3, SDKWarnings: 2,
@@ -131,6 +131,8 @@ func TestExpositionSaysTheState(t *testing.T) {
 		"secretsd_file_repairs_total":                                        1,
 		"secretsd_notification_owed target=app":                              1,
 		"secretsd_notification_owed target=idle":                             0,
+		"secretsd_target_unconfirmed target=app":                             1,
+		"secretsd_target_unconfirmed target=idle":                            0,
 		"secretsd_notification_owed_since_timestamp_seconds target=app":      1700000000.5,
 		"secretsd_notifications_total outcome=delivered target=app":          3,
 		"secretsd_notifications_total outcome=failed target=app":             1,

@@ -20,9 +20,9 @@ const killGrace = 2 * time.Second
 // and a notification that can never be sent would be owed for ever.
 const maxList = 96 << 10
 
-// run runs t.Command until ctx is done. Nothing of it is a pipe, so nobody who
+// run runs s.Command until ctx is done. Nothing of it is a pipe, so nobody who
 // keeps its output open can hold the agent, and no flood of it takes memory.
-func (w *teller) run(ctx context.Context, t Target, c Change) error {
+func (w *teller) run(ctx context.Context, target string, s Step, c Change) error {
 	if w.stray != nil {
 		select {
 		case <-w.stray:
@@ -31,9 +31,11 @@ func (w *teller) run(ctx context.Context, t Target, c Change) error {
 			return &failure{msg: "an earlier run of the command could not be ended and is still there"}
 		}
 	}
-	return w.exec(ctx, t.Command[0], &exec.Cmd{
-		Args: arguments(t.Command, c.Paths), Env: environment(t.Name, c), SysProcAttr: &syscall.SysProcAttr{},
-	}, t.Timeout)
+	cmd := &exec.Cmd{Args: arguments(s.Command, c.Paths), Env: environment(target, c), SysProcAttr: &syscall.SysProcAttr{}}
+	if err := runAs(cmd, s.User); err != nil {
+		return err
+	}
+	return w.exec(ctx, s.Command[0], cmd, s.Timeout)
 }
 
 // exec runs program as cmd says, in a process group of its own and with / as its
@@ -45,7 +47,11 @@ func (w *teller) exec(ctx context.Context, program string, cmd *exec.Cmd, timeou
 	}
 	cmd.Path, cmd.Dir, cmd.SysProcAttr.Setpgid = path, "/", true
 	if err := cmd.Start(); err != nil {
-		return &failure{msg: "start command", cause: err}
+		f := &failure{msg: "start command", cause: err}
+		if cmd.SysProcAttr.Credential != nil && errors.Is(err, syscall.EPERM) {
+			f.hint = "to run it as another user the agent needs CAP_SETUID and CAP_SETGID"
+		}
+		return f
 	}
 	exited, reap := watch(cmd)
 	select {
@@ -148,6 +154,9 @@ func environment(target string, c Change) []string {
 		"SECRETSD_VERSION_IDS="+strings.Join(ids[:n], ","),
 		"SECRETSD_PATHS="+strings.Join(c.Paths[:p], "\n"),
 	)
+	if c.Rollback {
+		env = append(env, "SECRETSD_ROLLBACK=1")
+	}
 	if !allNames || !allIDs || !allPaths {
 		env = append(env, "SECRETSD_TRUNCATED=1")
 	}

@@ -48,7 +48,10 @@ are RFC 3339, versions are version ids.
              expires_at   of the first of its certificates
              error, hint, next_try
   targets[]  name, kind, state
-             owed_since, attempts, next_attempt, last_told, error
+             owed_since, attempts, next_attempt, last_told, last_outcome
+             unconfirmed  it did not confirm, after the last step of its ladder
+             ladder_step  by which it was told last and is to confirm
+             error, hint
   clients[]  name, token_file, token_env, uids, gids
              all          it may read everything; else secrets and roles
              requests     by outcome; last_seen
@@ -123,8 +126,8 @@ func printStatus(w io.Writer, st *agent.Status, now time.Time, wide bool) error 
 	})
 	table(&b, "TARGET\tKIND\tSTATE\tOWED\tFAILED", len(st.Targets), func(i int) []string {
 		t := &st.Targets[i]
-		writeFault(&faults, "target", t.Name, t.Error, "")
-		return []string{t.Name, t.Kind, string(t.State), since(t.OwedSince, now), fmt.Sprint(t.Attempts)}
+		writeFault(&faults, "target", t.Name, t.Error, t.Hint)
+		return []string{t.Name, t.Kind, t.Describe(), since(t.OwedSince, now), fmt.Sprint(t.Attempts)}
 	})
 	writeClients(&b, st, now, wide)
 	if faults.Len() > 0 {

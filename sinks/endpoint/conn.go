@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -93,6 +94,9 @@ func (c *plainConn) answer() bool {
 	}
 	c.filled = copy(c.buf, c.buf[len(c.head.text):c.filled])
 	if c.filled > 0 {
+		// Whoever sends many requests at once has no more of the processor than
+		// whoever sends one and waits.
+		runtime.Gosched()
 		return c.enter(waitsForHead, time.Now())
 	}
 	if len(c.buf) > headSize {

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -102,5 +103,38 @@ func settle(n *atomic.Int64) {
 	defer tick.Stop()
 	for last := int64(-1); last != n.Load(); <-tick.C {
 		last = n.Load()
+	}
+}
+
+// TestManyRequestsAtOnceDoNotHoldUpOne counts what is answered to clients that
+// send without end while another waits for one answer.
+func TestManyRequestsAtOnceDoNotHoldUpOne(t *testing.T) {
+	var answered atomic.Int64
+	o := endpoint.Options{Observe: func(*endpoint.Exchange) error { answered.Add(1); return nil }}
+	s := start(t, o, noReads(t), entry(version("MyTest", defaultVersion, secret.StageCurrent)))
+	const many = 50
+	for range many {
+		conn := dial(t, s)
+		go func() { _, _ = io.Copy(io.Discard, conn) }()
+		go func() {
+			for raw := strings.Repeat(head("GET", "/ping"), 1000); ; {
+				if _, err := io.WriteString(conn, raw); err != nil {
+					return
+				}
+			}
+		}()
+	}
+	eventually(t, func() bool { return answered.Load() > 1000*many })
+	var between []int64
+	for range 20 {
+		before := answered.Load()
+		if got := do(t, s, "GET", "/v1/MyTest", tokenT).status; got != 200 {
+			t.Fatalf("status %d, want 200", got)
+		}
+		between = append(between, answered.Load()-before)
+	}
+	slices.Sort(between)
+	if median := between[len(between)/2]; median > 200*many {
+		t.Errorf("%d answers were given to others first", median)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"strconv"
 	"time"
 )
@@ -53,6 +54,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok || r.ProtoMajor != 1 || !t.enter(handedBusy, time.Now()) {
 		panic(http.ErrAbortHandler)
 	}
+	runtime.Gosched() // as for further plain requests
 	resp := s.respondHTTP(w, r, t)
 	t.enter(handedHalf, time.Now())
 	write(w, resp)

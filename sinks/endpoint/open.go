@@ -133,7 +133,7 @@ type tracked struct {
 	now atomic.Int64
 }
 
-// admit takes conn into the set, at the cost of the one that has waited for
+// admit takes conn into the set, at the cost of those that have waited for
 // longest if the set is full. It returns nil, with conn closed, if all others are
 // busy.
 func (c *Connections) admit(conn net.Conn, owner *Server, peer *Peer) *tracked {
@@ -143,27 +143,38 @@ func (c *Connections) admit(conn net.Conn, owner *Server, peer *Peer) *tracked {
 		first = handedWaits
 	}
 	t.enter(first, time.Now())
-	c.mu.Lock()
-	var victim *tracked
-	full := int64(len(c.open)) >= c.limit.Load()
-	if full {
-		victim = c.takeOldest()
-	}
-	if !full || victim != nil {
-		c.open[t] = struct{}{}
-		c.sweepLater()
-	}
-	c.mu.Unlock()
-	switch {
-	case victim != nil:
-		c.evicted.Add(1)
+	victims, admitted := c.makeRoom(t)
+	c.evicted.Add(uint64(len(victims)))
+	for _, victim := range victims {
 		_ = victim.Conn.Close()
-	case full:
+	}
+	if !admitted {
 		c.refused.Add(1)
 		_ = conn.Close()
 		return nil
 	}
 	return t
+}
+
+// makeRoom takes t into the set if there is room for it then, and returns those
+// that were taken out, for the caller to close.
+func (c *Connections) makeRoom(t *tracked) (victims []*tracked, admitted bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for int64(len(c.open)) >= c.limit.Load() {
+		victim := c.takeOldest()
+		if victim == nil {
+			break
+		}
+		victims = append(victims, victim)
+	}
+	// Above a limit that was lowered it is one for one.
+	if len(victims) == 0 && int64(len(c.open)) >= c.limit.Load() {
+		return nil, false
+	}
+	c.open[t] = struct{}{}
+	c.sweepLater()
+	return victims, true
 }
 
 // relieve closes the connection waiting for longest if err says that there are no

@@ -57,8 +57,9 @@ func (c *core) poll(ctx context.Context, s *settings, r *request, p *params) res
 	for last := false; ; {
 		changed := c.viewChanged()
 		now := c.now.Load()
+		r.view = now.view
 		who := now.settings.identify(r)
-		if r.view = now.view; who == nil {
+		if who == nil {
 			return respBadToken
 		}
 		resp, fromView := c.find(ctx, who, r, p)

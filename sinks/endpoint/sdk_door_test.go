@@ -84,7 +84,7 @@ func TestSDKCallersMustSignRight(t *testing.T) {
 		{what: "expired", code: "InvalidSignatureException", id: "web", key: tokenA, at: -6 * time.Minute},
 		{what: "of the future", code: "InvalidSignatureException", id: "web", key: tokenA, at: 6 * time.Minute},
 		{what: "another operation", code: "InvalidSignatureException", id: "web", key: tokenA, edit: set("X-Amz-Target", "secretsmanager.DescribeSecret")},
-		{what: "another date", code: "InvalidSignatureException", id: "web", key: tokenA, edit: set("X-Amz-Date", time.Now().Add(time.Second).UTC().Format("20060102T150405Z"))},
+		{what: "another date", code: "InvalidSignatureException", id: "web", key: tokenA, edit: set("X-Amz-Date", time.Now().Add(time.Minute).UTC().Format("20060102T150405Z"))},
 		{what: "another body", code: "InvalidSignatureException", id: "web", key: tokenA, edit: func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader(`{"SecretId":"dc"}`)) }},
 		{what: "another service", code: "InvalidSignatureException", id: "web", key: tokenA, edit: replace("/secretsmanager/", "/s3/")},
 		{what: "another Region", code: "InvalidSignatureException", id: "web", key: tokenA, edit: replace("/eu-west-1/", "/us-east-1/")},

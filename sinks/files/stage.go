@@ -1,6 +1,8 @@
 package files
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,13 +32,61 @@ type Staged struct {
 // stagedFile is what a staged file may be at most: read by its owner.
 const stagedFile = 0o400
 
+// A staged file lies in a directory whose name has the key's digest in the place
+// of the key, so that there is room for its own ending, by which it cannot be taken
+// for a temporary file or for a generation of a bundle in the same directory.
+const stageSuffix = ".check" + tempSuffix
+
+func stageName(key string) string {
+	name := tempName(stageKey(key))
+	return strings.TrimSuffix(name, tempSuffix) + stageSuffix
+}
+
+func stageKey(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:16])
+}
+
+// staged returns the key whose file was staged in a directory of that name.
+func (l leftovers) staged(name string) (key string, ok bool) {
+	rest, ok := strings.CutSuffix(name, stageSuffix)
+	if !ok {
+		return "", false
+	}
+	digest, ok := parseTemp(rest + tempSuffix)
+	if !ok {
+		return "", false
+	}
+	for key := range l {
+		if stageKey(key) == digest {
+			return key, true
+		}
+	}
+	return "", false
+}
+
+// removeStaged removes a directory that [File.Stage] made, with what is in it. It
+// may belong to the check's user, whom only root gives things to.
+func removeStaged(dir int, name string, _ uint32) (bool, error) {
+	st, err := lstatAt(dir, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, err
+	case st.kind() != unix.S_IFDIR || !trusted(st.uid) && os.Geteuid() != 0 || stagedInUse(dir, name):
+		return false, nil
+	}
+	return true, (&tree{owner: st.uid}).removeDir(dir, name, name, st, false)
+}
+
 // Stage puts content where a check that runs as user uid and group gid can read
 // it, -1 being the agent's own. The caller calls [Staged.Remove]; what a crash
 // leaves is cleared by Sweep. A missing directory is made as Publish makes it.
 func (f *File) Stage(content []byte, uid, gid int) (*Staged, error) {
 	var s *Staged
 	err := f.in(create, func(dir int, _ *handle) (err error) {
-		s, err = stage(dir, f.parent.path, tempName(f.key), []Entry{{Path: f.base, Content: content}}, uid, gid)
+		s, err = stage(dir, f.parent.path, stageName(f.key), []Entry{{Path: f.base, Content: content}}, uid, gid)
 		if err == nil {
 			s.Path = filepath.Join(s.Path, f.base)
 		}

@@ -8,10 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // A temporary name is tempPrefix, the key, ".", 16 hexadecimal digits and
@@ -139,12 +136,17 @@ func (l leftovers) sweep(dir int, path string) (int, error) {
 	for {
 		names, err := list.Readdirnames(512)
 		for _, name := range names {
+			remove := removeLeftover
 			key, isTemp := parseTemp(name)
+			if !isTemp {
+				key, isTemp = l.staged(name)
+				remove = removeStaged
+			}
 			owner, isOurs := l[key]
 			if !isTemp || !isOurs {
 				continue
 			}
-			removed, err := removeLeftover(dir, name, owner)
+			removed, err := remove(dir, name, owner)
 			if removed {
 				total++
 			}
@@ -166,12 +168,6 @@ func (l leftovers) sweep(dir int, path string) (int, error) {
 // in a directory that strangers can write to anybody may choose the name.
 func removeLeftover(dir int, name string, owner uint32) (bool, error) {
 	st, err := lstatAt(dir, name)
-	if err == nil && st.kind() == unix.S_IFDIR && (trusted(st.uid) || os.Geteuid() == 0) {
-		if stagedInUse(dir, name) {
-			return false, nil
-		}
-		return true, (&tree{owner: st.uid}).removeDir(dir, name, name, st, false) // what [File.Stage] made
-	}
 	if err == nil && !st.regular() {
 		return false, nil
 	}
