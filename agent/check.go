@@ -139,7 +139,11 @@ func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
 		return true
 	}
 	o.dirty = false
-	if !o.gate.again && o.gate.held.concerns(o, c.versions) || o.gate.asking != nil && *o.gate.asking == content {
+	if o.gate.asking != nil && *o.gate.asking == content {
+		return false
+	}
+	if !o.gate.again && o.gate.held.concerns(o, c.versions) {
+		o.recovered()
 		return false
 	}
 	o.gate.forget()
@@ -173,7 +177,7 @@ func (a *applier) judge(v verdict) {
 		o.dirty, o.retryAt = true, 0
 	case notify.Refused(v.err):
 		v.held.reason = v.err
-		o.err, o.failures, o.retryAt = nil, 0, 0 // they were of other content
+		o.recovered() // an error of before was of other content
 		a.hold(o, v.held)
 		a.log.Error("check refused new content, keeping what is published", attrs(v.err, "path", o.path, "versions", v.held.versions)...)
 	case errors.Is(v.err, fs.ErrClosed): // a reload came before the check's turn

@@ -223,6 +223,9 @@ func (o *output) healable(now time.Duration) bool {
 	return len(o.repairs) < maxRepairs
 }
 
+// recovered notes that nothing is wrong with the output, nor to be tried again.
+func (o *output) recovered() { o.err, o.failures, o.retryAt = nil, 0, 0 }
+
 // failed notes why the output is degraded, and when publishing is tried again.
 func (o *output) failed(err error, now time.Duration) {
 	o.err = err

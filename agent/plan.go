@@ -20,6 +20,8 @@ import (
 type plan struct {
 	cfg     *config.Config
 	secrets []*schedule
+	// names are what the secrets are called; nil until configured is asked.
+	names   map[string]bool
 	outputs []*output
 	targets []notify.Target
 	dirs    *files.Dirs
