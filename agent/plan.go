@@ -24,6 +24,7 @@ type plan struct {
 	names   map[string]bool
 	outputs []*output
 	targets []notify.Target
+	child   *childSpec
 	dirs    *files.Dirs
 	// library are the files that templates include, and vars what var gives.
 	library *templates.Library
@@ -55,6 +56,9 @@ func newPlan(cfg *config.Config) (*plan, error) {
 		errs = append(errs, err)
 		p.outputs = append(p.outputs, o)
 	}
+	child, err := p.newChild()
+	p.child = child
+	errs = append(errs, err)
 	return p, errors.Join(errs...)
 }
 

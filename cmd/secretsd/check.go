@@ -69,7 +69,7 @@ means that some secrets could not be read.`,
 }
 
 func checkOnline(ctx context.Context, e env, path, format string, diff bool) error {
-	if err := harden(); err != nil {
+	if _, err := harden(); err != nil {
 		return err
 	}
 	cfg, err := agent.ReadConfig(path)
