@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,11 +49,14 @@ type Agent struct {
 	apply    *applier
 	onDemand *onDemand
 	limits   *limits
+	watcher  *watcher
 	child    *supervised
 	// open are the connections of all listeners but the control socket, which
 	// must answer also when others are flooded.
 	open    *endpoint.Connections
 	reloads chan reload
+	// rollbacks are on their way to the applying goroutine.
+	rollbacks chan rollback
 
 	// What follows belongs to the applying goroutine once Run has begun.
 	build     *build
@@ -69,11 +71,15 @@ type Agent struct {
 	// pending is what the pass under way owes if it is cut off, and restored
 	// what the last agent owed, until the notifier has taken it over.
 	pending, restored atomic.Pointer[[]notify.Debt]
-	health            health
-	served            generations
-	seen              *seen
-	audit             auditor
-	control           struct {
+	// held is what checks have refused.
+	held   atomic.Pointer[[]heldState]
+	health health
+	// served and noted are the generations that the endpoint serves and that
+	// Status shows.
+	served, noted generations
+	seen          *seen
+	audit         auditor
+	control       struct {
 		server *http.Server
 		net.Listener
 	}
@@ -105,9 +111,9 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 	if opts.clock == nil {
 		opts.clock = bootClock
 	}
-	a := &Agent{opts: opts, log: opts.Logger, clock: opts.clock, reloads: make(chan reload), expiredSaid: map[string]bool{}}
+	a := &Agent{opts: opts, log: opts.Logger, clock: opts.clock, reloads: make(chan reload), rollbacks: make(chan rollback, 64), expiredSaid: map[string]bool{}}
 	a.health.clock, a.seen = a.clock, newSeen()
-	a.limits = newLimits(a.clock)
+	a.limits, a.audit.strangers = newLimits(a.clock), newStrangers()
 	a.open = endpoint.NewConnections(openLimit(0))
 	if a.state, err = openState(cfg.StateDir); err != nil {
 		b.close()
@@ -119,7 +125,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 		return nil, err
 	}
 	a.start(b)
-	a.loadDebts()
+	a.loadState()
 	return a, nil
 }
 
@@ -147,19 +153,22 @@ func (a *Agent) start(b *build) {
 	a.store = store.New(nil)
 	a.pending.Store(&[]notify.Debt{})
 	a.restored.Store(&[]notify.Debt{})
+	a.held.Store(&[]heldState{})
 	a.refresh = newRefresher(a.store, b.source, b.secrets, a.clock, a.log)
 	a.refresh.wrapper = a.opts.Child.Once
 	a.onDemand = newOnDemand(a.clock, a.log, a.refresh.fetcher)
 	a.configureOnDemand(b, true)
-	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled})
+	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled, Child: a.childPID})
 	a.apply = newApplier(a.log, a.clock)
 	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.publish
-	a.apply.published = a.published
+	a.apply.published, a.apply.remember = a.published, a.remember
 	a.apply.configure(b.plan)
 	a.child = newSupervised(a.log, a.opts.Child)
 	a.child.configure(b.child)
+	a.watcher = newWatcher(a.log)
+	a.watcher.follow(b.templateFiles())
 	a.sweep(b)
-	a.listeners.commit()
+	a.listeners.commit(nil)
 	a.note(a.store.Snapshot())
 }
 
@@ -175,8 +184,9 @@ func (a *Agent) Close() {
 // Run serves, refreshes and applies until ctx is done, then drains: a child is
 // ended, while everything else is still there for it; then reads are cut off, a
 // pass and notifications under way are finished, requests under way get some
-// seconds. Files stay as they are. It returns nil after a drain, and an error
-// only if a listener breaks or a child that it depends on cannot be started.
+// seconds. Files stay as they are, unless the configuration says that they are to
+// go. It returns nil after a drain, and an error only if a listener breaks or a
+// child that it depends on cannot be started.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.state.close()
 	end := ctx
@@ -190,16 +200,21 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { a.refresh.run(ctx); return nil })
 	g.Go(func() error { a.onDemand.run(ctx); return nil })
 	g.Go(func() error { return a.notifier.Run(ctx) })
+	g.Go(func() error { a.watcher.run(ctx); return nil })
 	a.listeners.serve(ctx, g)
 	g.Go(func() error { return ended(a.control.server.Serve(a.control), "the control socket") })
 	g.Go(func() error {
 		a.loop(ctx, g)
+		a.apply.checker.running.Wait()
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 		defer cancel()
 		_ = a.control.Close()
 		_ = a.control.server.Shutdown(drain) // a request that outlasts drain is cut off
 		a.listeners.shutdown(drain)
 		closeAudit(a.audit.log.Swap(nil))
+		if a.build.cfg.OnExit == "remove" {
+			a.apply.remove(a.build.outputs...)
+		}
 		a.build.close()
 		return nil
 	})
@@ -209,37 +224,58 @@ func (a *Agent) Run(ctx context.Context) error {
 // loop is the applying goroutine. It is level-triggered: however often
 // something changed, a pass looks at the latest snapshot.
 func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
-	a.pass(ctx, false)
-	// After the first pass, so that what it changes and what was owed before
-	// are told together.
-	a.restoreDebts()
+	a.health.watch(func() {
+		a.pass(ctx, false)
+		// After the first pass, so that what it changes and what was owed before
+		// are told together.
+		a.restoreDebts()
+	})
+	giveBack()
 	heal := time.NewTicker(a.build.cfg.HealInterval.Std())
 	defer heal.Stop()
 	tokens := time.NewTicker(tokenInterval)
 	defer tokens.Stop()
 	for {
-		retry := a.retryTimer()
+		step := func() { a.pass(ctx, false) }
 		select {
 		case <-ctx.Done():
 			return
 		case <-a.store.Changed():
-			a.pass(ctx, false)
+		case <-a.retryTimer():
 		case <-heal.C:
-			a.pass(ctx, true)
-		case <-tokens.C:
-			a.listeners.followTokens(a.log)
-		case <-retry:
-			a.pass(ctx, false)
+			step = func() {
+				a.pass(ctx, true)
+				giveBack()
+			}
 		case <-a.child.sup.Changed():
-			a.pass(ctx, false)
-		case r := <-a.reloads:
-			err := a.activate(ctx, g, r.next)
-			if err == nil {
-				heal.Reset(a.build.cfg.HealInterval.Std())
+		case <-a.watcher.changed:
+			step = func() {
+				a.apply.retemplate()
 				a.pass(ctx, false)
 			}
-			r.done <- err
+		case r := <-a.rollbacks:
+			step = func() {
+				a.apply.rollBack(r)
+				a.pass(ctx, false)
+			}
+		case v := <-a.apply.checker.done:
+			step = func() {
+				a.apply.judge(v)
+				a.pass(ctx, false)
+			}
+		case <-tokens.C:
+			step = func() { a.listeners.followTokens(a.log) }
+		case r := <-a.reloads:
+			step = func() {
+				err := a.activate(ctx, g, r.next)
+				if err == nil {
+					heal.Reset(a.build.cfg.HealInterval.Std())
+					a.pass(ctx, false)
+				}
+				r.done <- err
+			}
 		}
+		a.health.watch(step)
 	}
 }
 
@@ -260,8 +296,6 @@ func (a *Agent) retryTimer() <-chan time.Time {
 }
 
 func (a *Agent) pass(ctx context.Context, heal bool) {
-	a.health.begin(a.clock())
-	defer a.health.end()
 	snap := a.store.Snapshot()
 	a.apply.pass(ctx, snap, heal)
 	a.assess(snap)
@@ -305,14 +339,18 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 	if prev.cfg.StateDir != next.cfg.StateDir {
 		a.log.Warn("state_dir changes at the next start, keeping it", "state_dir", prev.cfg.StateDir)
 	}
+	a.apply.retire(next.plan)
 	a.apply.configure(next.plan)
+	a.watcher.follow(next.templateFiles())
 	a.child.configure(next.child)
 	a.refresh.configure(next.source, next.secrets)
 	a.notifier.Reconfigure(next.targets)
 	a.configureOnDemand(next, prev.source == next.source)
+	prev.close() // which lets go of bundles, so that the next one may write to them
 	a.sweep(next)
-	prev.close()
-	a.listeners.commit()
+	// Clients and what they may read change in one step with what names mean.
+	a.look(a.store.Snapshot())
+	a.listeners.commit(a.view)
 	a.listeners.serve(ctx, g)
 	return nil
 }
@@ -320,66 +358,18 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 // sweep clears what a crash left beside our files.
 func (a *Agent) sweep(b *build) {
 	n, err := b.dirs.Sweep()
+	for _, o := range b.outputs {
+		if s, ok := o.sink.(bundleSink); ok {
+			cleared, sweepErr := s.Sweep(a.clock())
+			n, err = n+cleared, errors.Join(err, sweepErr)
+		}
+	}
 	if err != nil {
 		a.log.Warn("cannot clear leftovers beside files", "error", err)
 	}
 	if n > 0 {
 		a.log.Info("cleared what a crash had left beside files", "leftovers", n)
 	}
-}
-
-// owe writes down what the pass under way is about to owe, beside what the
-// notifier owes already. A pass that is over owes nothing of its own.
-func (a *Agent) owe(pending []notify.Debt) {
-	a.pending.Store(&pending)
-	a.saveDebts()
-}
-
-// settled counts what became of a notification, and writes down what is still
-// owed.
-func (a *Agent) settled(target string, o notify.Outcome) {
-	a.seen.settled(target, o)
-	a.saveDebts()
-}
-
-func (a *Agent) saveDebts() {
-	err := a.state.save(func() state {
-		return state{Debts: slices.Concat(a.notifier.Owed(), *a.pending.Load(), *a.restored.Load())}
-	})
-	if err != nil {
-		a.log.Warn("cannot write down what is owed; a crash now would lose it", attrs(err)...)
-	}
-}
-
-// loadDebts reads what the last agent owed. Paths that are no file of ours any
-// more are left out: what reaches a hook's arguments comes from this
-// configuration alone.
-func (a *Agent) loadDebts() {
-	st, err := a.state.load()
-	if err != nil {
-		a.log.Error("cannot read what the last agent owed; targets may have to be told by hand", "error", err)
-		return
-	}
-	for i := range st.Debts {
-		st.Debts[i].Paths = slices.DeleteFunc(st.Debts[i].Paths, func(path string) bool {
-			return !slices.ContainsFunc(a.build.outputs, func(o *output) bool { return o.path == path })
-		})
-	}
-	a.restored.Store(&st.Debts)
-}
-
-// restoreDebts hands what the last agent owed to the notifier.
-func (a *Agent) restoreDebts() {
-	debts := *a.restored.Load()
-	if len(debts) == 0 {
-		return
-	}
-	for _, d := range debts {
-		a.log.Info("owed since before the start", "target", d.Target, "paths", d.Paths)
-		a.notifier.Notify(d.Target, d.Change)
-	}
-	a.restored.Store(&[]notify.Debt{})
-	a.saveDebts()
 }
 
 // assess decides whether everything is in place, says so once, and keeps what
@@ -452,7 +442,8 @@ func (a *Agent) expired(e store.Entry) bool {
 // none.
 type Addrs struct{ Endpoint, Socket, Telemetry, Local string }
 
-// Addrs returns the addresses bound. It is called before Run.
+// Addrs returns the addresses bound. It is called before Run, or by the applying
+// goroutine.
 func (a *Agent) Addrs() Addrs {
 	return Addrs{
 		Endpoint:  a.listeners.bound(endpointListener),

@@ -31,6 +31,8 @@ type running struct {
 	agent *Agent
 	opts  Options
 	log   *lockedLog
+	// ready is [Options.Ready].
+	ready func(Counts)
 }
 
 func runAgent(t *testing.T, conf string, prepare func(*running), body func(r *running)) {
@@ -40,7 +42,7 @@ func runAgent(t *testing.T, conf string, prepare func(*running), body func(r *ru
 		r := &running{t: t, dir: dir, svc: local.New(local.Options{}), log: &lockedLog{}}
 		prepare(r)
 		r.opts = Options{
-			Logger: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Local: r.svc,
+			Ready: r.ready, Logger: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Local: r.svc,
 			clock:         func() time.Duration { return time.Since(start) + time.Hour },
 			listenControl: func(string) (net.Listener, error) { return newSilence(), nil },
 		}
@@ -88,7 +90,7 @@ func (r *running) file(name string) string {
 
 func (r *running) health(path string) (int, string) {
 	w := httptest.NewRecorder()
-	r.agent.telemetry("127.0.0.1:9273").ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	r.agent.telemetry("127.0.0.1:9273").ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://127.0.0.1:9273"+path, nil))
 	return w.Code, w.Body.String()
 }
 
@@ -128,6 +130,38 @@ func (l *lockedLog) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
+}
+
+// TestHealthFailsOnlyWhileTheLoopIsStuck has the loop wait for the test, in the
+// first pass.
+func TestHealthFailsOnlyWhileTheLoopIsStuck(t *testing.T) {
+	var hold, never chan struct{}
+	prepare := func(r *running) {
+		hold, never = make(chan struct{}), make(chan struct{})
+		must(t, r.svc.Put("prod/db", "one"))
+		r.ready = func(Counts) { <-hold }
+	}
+	runAgent(t, oneSecret, prepare, func(r *running) {
+		r.after(59 * time.Second)
+		if code, body := r.health("/healthz"); code != 200 {
+			t.Errorf("after 59 s in one pass /healthz answers %d %s", code, body)
+		}
+		r.after(2 * time.Second)
+		if code, body := r.health("/healthz"); code != 503 || !strings.Contains(body, "stuck") {
+			t.Errorf("after a minute in one pass /healthz answers %d %s", code, body)
+		}
+		close(hold)
+		r.after(time.Second)
+		if code, body := r.health("/healthz"); code != 200 {
+			t.Errorf("after the pass /healthz answers %d %s", code, body)
+		}
+		r.svc.SetFault(func(string, string) *local.Fault { return &local.Fault{Until: never} })
+		r.after(10 * time.Minute)
+		if code, body := r.health("/healthz"); code != 200 {
+			t.Errorf("while nobody answers /healthz answers %d %s", code, body)
+		}
+		r.svc.SetFault(nil)
+	})
 }
 
 func must(t *testing.T, err error) {

@@ -92,6 +92,8 @@ type build struct {
 	source *source.Source
 	// service is the local Secrets Manager behind source, or nil.
 	service *local.Service
+	// region is where names are read, or empty if that is not known.
+	region string
 }
 
 // newBuild makes a build, which the caller closes. The source of prev is kept if its configuration is
@@ -168,6 +170,8 @@ func loadLocal(svc *local.Service, path string) error {
 // Region is known, which no retry would mend.
 func (b *build) checkRegions(cfg *config.Config) error {
 	var errs []error
+	region, err := b.source.ResolveRegion(secret.Current("any"))
+	b.region = region
 	for i, s := range b.secrets {
 		if s.ref.ID == "" {
 			continue // the configuration's own check has said so
@@ -180,7 +184,7 @@ func (b *build) checkRegions(cfg *config.Config) error {
 	if e := cfg.Endpoint; e != nil && e.OnDemand != nil {
 		d := e.OnDemand
 		named := slices.ContainsFunc(d.Secrets, func(p string) bool { return !strings.HasPrefix(p, "arn:") })
-		if _, err := b.source.ResolveRegion(secret.Current("any")); err != nil && named {
+		if err != nil && named {
 			errs = append(errs, placed(cfg, err, &d.Secrets, &e.OnDemand))
 		}
 	}

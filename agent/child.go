@@ -130,6 +130,15 @@ func (c *supervised) published(o *output, versions []notify.SecretVersion) {
 	}
 }
 
+// childPID returns the pid of a child that can be told something, or 0.
+func (a *Agent) childPID() int {
+	pid, err := a.child.sup.PID()
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
 // publish brings file views, the endpoint and the child in line with snap, in
 // this order, before any target is told.
 func (a *Agent) publish(snap *store.Snapshot) {

@@ -106,7 +106,7 @@ func (p *plan) childVar(c *childSpec, name string) error {
 	if !process.IsName(name) {
 		return p.cfg.Errorf([]any{key}, "", "exec.env: %q cannot be the name of a variable", name)
 	}
-	tmpl, err := templates.Parse(templates.Options{Name: p.cfg.Path(), Line: p.cfg.TextLine(text), Text: *text})
+	tmpl, err := templates.Parse(templates.Options{Name: p.cfg.Path(), Line: p.cfg.TextLine(text), Text: *text, Vars: p.vars, Library: p.library})
 	if err != nil {
 		return keyed(key, err)
 	}

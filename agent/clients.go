@@ -199,7 +199,7 @@ func (t tokenSet) clients(e *config.Endpoint) []endpoint.Client {
 		c := &e.Clients[i]
 		list[i] = endpoint.Client{
 			Name: c.Name, Tokens: t[c.Name].tokens, UIDs: c.UIDs, GIDs: c.GIDs,
-			Rights: endpoint.Rights{Secrets: c.Secrets},
+			Rights: endpoint.Rights{Secrets: c.Secrets, Roles: c.Roles},
 		}
 	}
 	return list

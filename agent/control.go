@@ -138,6 +138,7 @@ func (a *Agent) newControl() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, a.Status()) })
 	mux.HandleFunc("GET /secret", a.giveSecret)
+	mux.HandleFunc("POST /refresh", a.refreshSecret)
 	return &http.Server{
 		Handler:           a.admit(mux),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
@@ -171,12 +172,8 @@ func (a *Agent) giveSecret(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	ans, err := a.Read(ctx, endpoint.Query{ID: query.Get("id")})
 	if err != nil {
-		_ = a.auditControl(r, nil, secret.KindOf(err).String()) // nothing is given
-		hint := hintOf(err)
-		if hint == "" {
-			hint = "secretsd status shows the secrets of this agent, and what is wrong with them"
-		}
-		writeJSON(w, http.StatusNotFound, &ControlError{Message: err.Error(), Remedy: hint, Missing: true})
+		_ = a.auditControl(r, "get", nil, secret.KindOf(err).String()) // nothing is given
+		refuseControl(w, err)
 		return
 	}
 	value, err := valueOf(ans.Version, query)
@@ -184,7 +181,7 @@ func (a *Agent) giveSecret(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusUnprocessableEntity, &ControlError{Message: err.Error(), Remedy: hintOf(err)})
 		return
 	}
-	if err := a.auditControl(r, ans.Version, "ok"); err != nil {
+	if err := a.auditControl(r, "get", ans.Version, "ok"); err != nil {
 		writeJSON(w, http.StatusInternalServerError, &ControlError{Message: "the audit log is required and cannot be written, so nothing is given"})
 		return
 	}
@@ -194,9 +191,18 @@ func (a *Agent) giveSecret(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(value) // a client that has gone is nobody's error
 }
 
-func (a *Agent) auditControl(r *http.Request, v *secret.Version, outcome string) error {
+// refuseControl answers that a secret could not be read.
+func refuseControl(w http.ResponseWriter, err error) {
+	hint := hintOf(err)
+	if hint == "" {
+		hint = "secretsd status shows the secrets of this agent, and what is wrong with them"
+	}
+	writeJSON(w, http.StatusNotFound, &ControlError{Message: err.Error(), Remedy: hint, Missing: true})
+}
+
+func (a *Agent) auditControl(r *http.Request, event string, v *secret.Version, outcome string) error {
 	query := r.URL.Query()
-	e := audit.Entry{Event: "get", Via: "control", Secret: cut(query.Get("id")), Key: cut(query.Get("key")), Outcome: outcome}
+	e := audit.Entry{Event: event, Via: "control", Secret: cut(query.Get("id")), Key: cut(query.Get("key")), Outcome: outcome}
 	if v != nil {
 		e.ARN, e.VersionID = v.ARN, v.VersionID
 	}

@@ -17,6 +17,8 @@ type fakeSource struct {
 	calls  []fetchCall
 	before func(ctx context.Context, refs []secret.Ref)
 	start  time.Time
+	// released are the roles let go.
+	released []string
 }
 
 type fetchCall struct {
@@ -100,3 +102,10 @@ func (f *fakeSource) count() int {
 }
 
 var discard = slog.New(slog.DiscardHandler)
+
+// Release implements fetcher.
+func (f *fakeSource) Release(role string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.released = append(f.released, role)
+}

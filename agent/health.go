@@ -7,23 +7,27 @@ import (
 	"time"
 )
 
-// stuckAfter is how long one pass may take before the agent counts as hung.
-// Passes wait for nothing outside, so that anything near it is a defect or a
-// filesystem that hangs.
+// stuckAfter is how long one step of the applying loop may take before the agent
+// counts as hung. Passes and reloads wait for nothing outside, so that anything
+// near it is a defect or a filesystem that hangs.
 const stuckAfter = time.Minute
 
 // health is what /healthz and /readyz answer. Its methods may be called from
 // any goroutine.
 type health struct {
 	clock func() time.Duration
-	// passSince is when the pass under way began, or 0.
-	passSince atomic.Int64
+	// busySince is when the step under way began, or 0.
+	busySince atomic.Int64
 	// unready says why the agent is not ready; nil before the first pass.
 	unready atomic.Pointer[string]
 }
 
-func (h *health) begin(now time.Duration) { h.passSince.Store(int64(max(now, 1))) }
-func (h *health) end()                    { h.passSince.Store(0) }
+// watch runs one step of the applying loop.
+func (h *health) watch(step func()) {
+	h.busySince.Store(int64(max(h.clock(), 1)))
+	defer h.busySince.Store(0)
+	step()
+}
 
 // assess keeps why the agent is not ready, or that it is.
 func (h *health) assess(unready error) {
@@ -47,7 +51,7 @@ func (h *health) reason() string {
 // neither, until values are older than max_stale.
 func (h *health) serve(mux *http.ServeMux) {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		if since := h.passSince.Load(); since != 0 && h.clock()-time.Duration(since) > stuckAfter {
+		if since := h.busySince.Load(); since != 0 && h.clock()-time.Duration(since) > stuckAfter {
 			answer(w, "the applying loop is stuck")
 			return
 		}

@@ -38,8 +38,10 @@ type listeners struct {
 	tokens tokenSet
 	// nextAudit is the audit log that a commit puts in place.
 	nextAudit *audit.Log
-	// onCommit are the steps of a reload that cannot fail.
+	// onCommit are the steps of a reload that cannot fail, and view is what goes
+	// with the configuration, nil before there is any.
 	onCommit []func()
+	view     *endpoint.View
 	// follow loads the local secrets again when their file changes.
 	follow    func(context.Context)
 	following string
@@ -79,7 +81,11 @@ func (l *listeners) prepare(ctx context.Context, a *Agent, b *build) error {
 func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, cfg *config.Config) error {
 	e := cfg.Endpoint
 	if e == nil {
-		l.onCommit = append(l.onCommit, func() { l.tokens = nil; a.open.SetLimit(openLimit(0)) })
+		l.onCommit = append(l.onCommit, func() {
+			l.tokens = nil
+			a.open.SetLimit(openLimit(0))
+			a.seen.traffic.keep(nil)
+		})
 		return nil
 	}
 	tokens, err := l.prepareTokens(a, cfg)
@@ -87,9 +93,12 @@ func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, cfg *config.C
 		return err
 	}
 	opts, top := endpointOptions(e, a.log), tokens[""].tokens
-	opts.Observe = a.observe
+	opts.Observe, opts.Mark = a.observe, func(client string) any { return a.seen.traffic.caller(client) }
 	opts.Clients, opts.Connections = tokens.clients(e), a.open
-	l.onCommit = append(l.onCommit, func() { a.open.SetLimit(openLimit(e.MaxConnections)) })
+	l.onCommit = append(l.onCommit, func() {
+		a.open.SetLimit(openLimit(e.MaxConnections))
+		a.seen.traffic.keep(clientNames(e))
+	})
 	if e.UnsafeAnySignature {
 		l.onCommit = append(l.onCommit, func() {
 			a.log.Warn("unsafe_any_signature is set: every program that reaches the endpoint's address can read all that the top-level token can",
@@ -115,7 +124,7 @@ func (l *listeners) prepareServer(ctx context.Context, a *Agent, name, addr stri
 	if kept := l.running[name]; kept != nil && kept.addr == addr {
 		l.next[name] = kept
 		l.onCommit = append(l.onCommit, func() {
-			if err := kept.server.Configure(opts, top); err != nil {
+			if err := kept.server.Configure(opts, top, l.view); err != nil {
 				a.log.Error("cannot configure the endpoint, keeping its options", "error", err)
 			}
 			if opts.Socket != nil {
@@ -193,19 +202,20 @@ func (l *listeners) prepareHTTP(ctx context.Context, a *Agent, name, addr string
 	return nil
 }
 
-// commit makes what prepare made the running set; what is not in it any more
-// is shut down. It cannot fail.
-func (l *listeners) commit() {
+// commit makes what prepare made the running set, which serves v, if there is
+// any yet; what is not in it any more is shut down. It cannot fail.
+func (l *listeners) commit(v *endpoint.View) {
 	for name, old := range l.running {
 		if l.next[name] != old {
 			go shutdownSoon(old)
 		}
 	}
-	l.running = l.next
+	l.running, l.view = l.next, v
 	for _, step := range l.onCommit {
 		step()
 	}
-	l.next, l.onCommit, l.nextAudit = nil, nil, nil
+	l.publish(v) // on new ones
+	l.next, l.onCommit, l.nextAudit, l.view = nil, nil, nil, nil
 }
 
 func shutdownSoon(l *listener) {
@@ -270,6 +280,17 @@ func (l *listeners) publish(v *endpoint.View) {
 			ln.server.Publish(v)
 		}
 	}
+}
+
+// servers returns those of the endpoint.
+func (l *listeners) servers() []*endpoint.Server {
+	var list []*endpoint.Server
+	for _, ln := range l.running {
+		if ln.server != nil {
+			list = append(list, ln.server)
+		}
+	}
+	return list
 }
 
 // endpointAddr returns the endpoint's address, or its socket where it has no

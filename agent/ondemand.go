@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// defaultMaxEntries bounds the table where on_demand does not.
-	defaultMaxEntries = 1000
+	// defaultMaxEntries and defaultMaxRoles bound the table where on_demand does
+	// not.
+	defaultMaxEntries, defaultMaxRoles = 1000, 20
 	// negativeAge is how long a failure is remembered, so that clients asking
 	// for what does not exist do not cost a call each.
 	negativeAge = 2 * time.Second
@@ -25,9 +26,10 @@ const (
 	maxSecretID = 2048
 	// And the longest staging label and version id.
 	maxStageLen, maxVersionIDLen = 256, 64
-	// demandReads bounds the reads under way, below what the source has
-	// connections for: refreshes of what is configured go before them.
-	demandReads = 2
+	// demandReads and roleReads bound the reads under way, together below what the
+	// source has connections for: refreshes of what is configured go before them.
+	// A role that takes its time to be assumed keeps only others waiting.
+	demandReads, roleReads = 2, 1
 )
 
 // onDemand has what is read because a client asked: secrets that are not
@@ -42,12 +44,24 @@ type onDemand struct {
 	// source returns the source in use.
 	source func() fetcher
 	wake   chan struct{}
-	slots  chan struct{}
+	// slots are taken by reads without a role, roleSlots by those with one.
+	slots, roleSlots chan struct{}
 
-	mu         sync.Mutex // never held across a read
-	known      map[secret.Ref]*demanded
-	maxEntries int
-	maxStale   time.Duration
+	mu     sync.Mutex // never held across a read
+	known  map[secret.Ref]*demanded
+	limits demandLimits
+	// holders counts, for each role, the entries and the reads under way that
+	// need it.
+	holders map[string]int
+}
+
+// demandLimits are what a configuration says about the table.
+type demandLimits struct {
+	entries, roles int
+	stale          time.Duration
+	// ownRoles are those that the configuration itself names. They are not
+	// counted, and stay when nobody asks for them. It is not written to.
+	ownRoles map[string]bool
 }
 
 // demanded is one entry. All of it is guarded by the table's mu.
@@ -71,26 +85,39 @@ type demanded struct {
 }
 
 func newOnDemand(clock func() time.Duration, log *slog.Logger, src func() fetcher) *onDemand {
-	return &onDemand{clock: clock, log: log, source: src, wake: make(chan struct{}, 1), slots: make(chan struct{}, demandReads),
-		known: map[secret.Ref]*demanded{}, maxEntries: defaultMaxEntries, maxStale: 24 * time.Hour}
+	return &onDemand{clock: clock, log: log, source: src, wake: make(chan struct{}, 1),
+		slots: make(chan struct{}, demandReads), roleSlots: make(chan struct{}, roleReads),
+		known: map[secret.Ref]*demanded{}, holders: map[string]int{},
+		limits: demandLimits{entries: defaultMaxEntries, roles: defaultMaxRoles, stale: 24 * time.Hour}}
 }
 
 // configure sets the limits and drops the entries that keep refuses. It is
 // given the version, which may be nil.
-func (o *onDemand) configure(maxEntries int, maxStale time.Duration, keep func(secret.Ref, *secret.Version) (time.Duration, bool)) {
+func (o *onDemand) configure(limits demandLimits, keep func(secret.Ref, *secret.Version) (time.Duration, bool)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.maxEntries, o.maxStale = maxEntries, maxStale
+	before := o.limits.ownRoles
+	o.limits = limits
+	for role := range before {
+		o.releaseUnused(role)
+	}
 	for ref, e := range o.known {
 		interval, ok := keep(ref, e.version)
 		if !ok {
-			delete(o.known, ref)
+			o.drop(e)
 			continue
 		}
 		e.interval = interval
 		e.due = min(e.due, o.clock()+interval)
 	}
 	o.poke()
+}
+
+// size returns how many entries there are.
+func (o *onDemand) size() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.known)
 }
 
 func (o *onDemand) poke() {
@@ -108,38 +135,59 @@ func (o *onDemand) read(ctx context.Context, ref secret.Ref, interval time.Durat
 			Code: "ValidationException", Message: "versionStage or versionId is longer than the service allows."}
 	}
 	o.mu.Lock()
-	e := o.known[ref]
-	now := o.clock()
-	if e == nil {
-		if !o.makeRoom() {
-			o.mu.Unlock()
-			return endpoint.Answer{}, &secret.Error{Kind: secret.Throttled, Op: "GetSecretValue", ID: ref.ID, Status: 400,
-				Code: "ThrottlingException", Message: "Too many secrets are being asked for at once."}
+	e, done, err := o.join(ref, interval, refresh)
+	if done != nil {
+		o.mu.Unlock()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return endpoint.Answer{}, ctx.Err()
 		}
-		e = &demanded{ref: ref, interval: interval}
-		o.known[ref] = e
+		o.mu.Lock()
 	}
-	e.asked = now
-	if !refresh && e.answerable(now, o.maxStale) {
-		defer o.mu.Unlock()
-		return e.answer(now, o.maxStale)
-	}
-	if e.reading == nil {
-		o.start([]*demanded{e})
-	}
-	done := e.reading
-	o.mu.Unlock()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		return endpoint.Answer{}, ctx.Err()
-	}
-	o.mu.Lock()
 	defer o.mu.Unlock()
-	if refresh && e.err != nil {
+	switch {
+	case err != nil:
+		return endpoint.Answer{}, err
+	case refresh && e.err != nil:
 		return endpoint.Answer{}, e.err
 	}
-	return e.answer(o.clock(), o.maxStale)
+	return e.answer(o.clock(), o.limits.stale)
+}
+
+// join returns the entry of ref, and what is closed at the end of the read that
+// the answer has to wait for, which join starts if none is under way; nil if it
+// has not to wait. o.mu is held.
+func (o *onDemand) join(ref secret.Ref, interval time.Duration, refresh bool) (*demanded, <-chan struct{}, error) {
+	e, now := o.known[ref], o.clock()
+	if e != nil {
+		e.asked = now
+		if !refresh && e.answerable(now, o.limits.stale) {
+			return e, nil, nil
+		}
+	}
+	switch {
+	case e != nil && e.reading != nil:
+		return e, e.reading, nil
+	case !o.roomForRole(ref.RoleARN):
+		return nil, nil, o.tooManyRoles(ref)
+	case e == nil && !o.makeRoom():
+		return nil, nil, &secret.Error{Kind: secret.Throttled, Op: "GetSecretValue", ID: ref.ID, Status: 400,
+			Code: "ThrottlingException", Message: "Too many secrets are being asked for at once."}
+	case e == nil:
+		e = &demanded{ref: ref, interval: interval, asked: now}
+		o.known[ref] = e
+		o.holdRole(ref.RoleARN)
+	}
+	o.start([]*demanded{e})
+	return e, e.reading, nil
+}
+
+// drop takes e out of the table. A read of it that is under way ends all the
+// same, and then lets go of its role. o.mu is held.
+func (o *onDemand) drop(e *demanded) {
+	delete(o.known, e.ref)
+	o.leaveRole(e.ref.RoleARN)
 }
 
 // answerable reports whether e has an answer: a version that is not too old, or
@@ -158,30 +206,44 @@ func (e *demanded) answer(now, maxStale time.Duration) (endpoint.Answer, error) 
 	return endpoint.Answer{Version: e.version, Body: e.body, Confirmed: e.confirmedAt, Stale: e.err != nil}, nil
 }
 
-// start reads entries together. The read outlives the client that caused it,
-// since others may have joined. o.mu is held.
+// start reads entries, those of one role together. The reads outlive the client
+// that caused them, since others may have joined. o.mu is held.
 func (o *onDemand) start(entries []*demanded) {
+	groups := map[string][]*demanded{}
+	for _, e := range entries {
+		e.reading = make(chan struct{})
+		groups[e.ref.RoleARN] = append(groups[e.ref.RoleARN], e)
+	}
+	for role, group := range groups {
+		o.holdRole(role)
+		go o.fetch(o.source(), role, group, o.clock(), time.Now())
+	}
+}
+
+// fetch reads entries, which have one role; at and wall are when that began.
+func (o *onDemand) fetch(src fetcher, role string, entries []*demanded, at time.Duration, wall time.Time) {
 	refs := make([]secret.Ref, len(entries))
 	for i, e := range entries {
-		e.reading = make(chan struct{})
 		refs[i] = e.ref
 	}
-	src, at, wall := o.source(), o.clock(), time.Now()
-	go func() {
-		o.slots <- struct{}{}
-		results := src.Fetch(context.Background(), refs) // which has limits of its own
-		<-o.slots
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		for i, e := range entries {
-			e.finish(results[i], at, wall, o.clock())
-			if e.err != nil && e.version != nil && e.failures == 1 {
-				o.log.Warn("cannot refresh secret read on demand, keeping its version", "id", e.ref.ID,
-					"kind", secret.KindOf(e.err).String(), "error", e.err, "version_id", e.version.VersionID)
-			}
+	slots := o.slots
+	if role != "" {
+		slots = o.roleSlots
+	}
+	slots <- struct{}{}
+	results := src.Fetch(context.Background(), refs) // which has limits of its own
+	<-slots
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i, e := range entries {
+		e.finish(results[i], at, wall, o.clock())
+		if e.err != nil && e.version != nil && e.failures == 1 {
+			o.log.Warn("cannot refresh secret read on demand, keeping its version", "id", e.ref.ID,
+				"kind", secret.KindOf(e.err).String(), "error", e.err, "version_id", e.version.VersionID)
 		}
-		o.poke()
-	}()
+	}
+	o.leaveRole(role)
+	o.poke()
 }
 
 // finish enters the outcome of a read that began at at.
@@ -227,13 +289,13 @@ func (o *onDemand) readDue() time.Duration {
 	defer o.mu.Unlock()
 	now, wait := o.clock(), time.Hour
 	var due []*demanded
-	for ref, e := range o.known {
+	for _, e := range o.known {
 		switch {
 		case e.reading != nil:
 		case e.due > now:
 			wait = min(wait, e.due-now)
-		case e.version == nil, e.forgotten(now), now-e.asked > o.maxStale:
-			delete(o.known, ref)
+		case e.version == nil, e.forgotten(now), now-e.asked > o.limits.stale:
+			o.drop(e)
 		default:
 			due = append(due, e)
 		}
@@ -251,21 +313,30 @@ func (e *demanded) forgotten(now time.Duration) bool {
 	return e.asked <= e.confirmed && now-e.confirmed >= time.Duration(float64(e.interval)*earliest)
 }
 
-// makeRoom drops the entry that was asked for longest ago when the table is
-// full; failures that are only remembered go first. It returns false if all are
-// being read. o.mu is held.
+// makeRoom makes room for an entry that is yet to be read. Those without a
+// version have half of the table, so that whoever asks for what does not exist
+// crowds out nobody's secrets. When the half or the whole is full the entry goes
+// that was asked for longest ago, failures that are only remembered first; it
+// returns false if all are being read. o.mu is held.
 func (o *onDemand) makeRoom() bool {
-	if len(o.known) < o.maxEntries {
+	unread := 0
+	for _, e := range o.known {
+		if e.version == nil {
+			unread++
+		}
+	}
+	full := unread >= max(o.limits.entries/2, 1)
+	if !full && len(o.known) < o.limits.entries {
 		return true
 	}
 	var oldest *demanded
 	for _, e := range o.known {
-		if e.reading == nil && (oldest == nil || e.before(oldest)) {
+		if e.reading == nil && (e.version == nil || !full) && (oldest == nil || e.before(oldest)) {
 			oldest = e
 		}
 	}
 	if oldest != nil {
-		delete(o.known, oldest.ref)
+		o.drop(oldest)
 	}
 	return oldest != nil
 }

@@ -111,7 +111,7 @@ func TestOnDemandOutlastsAnOutage(t *testing.T) {
 	ref := secret.Current("db")
 	src.set(ref, "v1", "x")
 	demanding(t, src, func(o *onDemand) {
-		o.maxStale = 30 * time.Minute
+		o.limits.stale = 30 * time.Minute
 		read := func(refresh bool) (endpoint.Answer, error) {
 			return o.read(context.Background(), ref, time.Minute, refresh)
 		}
@@ -147,7 +147,7 @@ func TestTheTableIsCapped(t *testing.T) {
 	keep := secret.Current("keep")
 	src.set(keep, "v1", "x")
 	demanding(t, src, func(o *onDemand) {
-		o.maxEntries = 10
+		o.limits.entries = 10
 		for i := range 100 {
 			_, err := o.read(context.Background(), keep, time.Hour, false)
 			must(t, err)
@@ -187,8 +187,40 @@ func TestRefreshesAreLimited(t *testing.T) {
 		now += refreshEvery
 		l.allow(secret.Current(fmt.Sprint(i)))
 	}
-	if len(l.full) > maxBuckets {
-		t.Errorf("%d buckets are kept", len(l.full))
+	for i := range 3 * maxBuckets { // and at once, when none of them is full again
+		l.allow(secret.Current(fmt.Sprint("again", i)))
+	}
+	if len(l.buckets) > maxBuckets {
+		t.Errorf("%d buckets are kept", len(l.buckets))
+	}
+	// Versions and stages are no way round it.
+	now += time.Hour
+	n := 0
+	for i := range 20 {
+		if l.allow(secret.Ref{ID: "c", Stage: "AWSCURRENT"}) || l.allow(secret.Ref{ID: "c", VersionID: fmt.Sprint(i)}) {
+			n++
+		}
+	}
+	if n > refreshBurst {
+		t.Errorf("under other versions it is read %d times", n)
+	}
+	if l.allow(secret.Ref{ID: "c"}) || !l.allow(secret.Ref{ID: "c", Region: "eu-west-1"}) {
+		t.Error("the same name in another Region is another secret")
+	}
+}
+
+// TestALoopOfRefreshesHasAPrice runs one for a day.
+func TestALoopOfRefreshesHasAPrice(t *testing.T) {
+	var now time.Duration
+	l := newLimits(func() time.Duration { return now })
+	n := 0
+	for ; now < 24*time.Hour; now += 100 * time.Millisecond {
+		if l.allow(secret.Current("a")) {
+			n++
+		}
+	}
+	if most := refreshStock + int(24*time.Hour/refreshRefill); n > most || n < most-1 {
+		t.Errorf("a loop cost %d reads a day, want %d", n, most)
 	}
 }
 
@@ -236,4 +268,40 @@ endpoint: {listen: 127.0.0.1:0, token_file: DIR/token, on_demand: {secrets: [pro
 	try("prod/api", nil, endpoint.ErrForbidden)
 	cancel()
 	must(t, <-done)
+}
+
+// TestAFloodOfIDsCrowdsOutNoSecret asks for more than the table holds, of which
+// nothing exists, while the service is slow.
+func TestAFloodOfIDsCrowdsOutNoSecret(t *testing.T) {
+	src := newFakeSource()
+	good := []secret.Ref{secret.Current("a"), secret.Current("b"), secret.Current("c"), secret.Current("d")}
+	for _, ref := range good {
+		src.set(ref, "v1", "x")
+	}
+	demanding(t, src, func(o *onDemand) {
+		o.limits.entries = 8
+		for _, ref := range good {
+			_, err := o.read(context.Background(), ref, time.Hour, false)
+			must(t, err)
+		}
+		src.hook(func(context.Context, []secret.Ref) { time.Sleep(100 * time.Millisecond) })
+		var wg sync.WaitGroup
+		for i := range 200 {
+			time.Sleep(10 * time.Millisecond)
+			wg.Go(func() {
+				if _, err := o.read(context.Background(), secret.Current(fmt.Sprint("absent-", i)), time.Hour, false); err == nil {
+					t.Error("what does not exist was read")
+				}
+			})
+		}
+		wg.Wait()
+		calls := src.count()
+		for _, ref := range good {
+			_, err := o.read(context.Background(), ref, time.Hour, false)
+			must(t, err)
+		}
+		if n := src.count() - calls; n != 0 {
+			t.Errorf("%d of the secrets had to be read again", n)
+		}
+	})
 }

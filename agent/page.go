@@ -1,36 +1,49 @@
 package agent
 
 import (
-	"fmt"
-	"html"
+	"crypto/sha256"
+	"encoding/base64"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 	"time"
-
-	"secretsd/agent/notify"
 )
 
-// pageHead is all that the page has of style. Everything is in the one answer;
-// the policy beside it forbids the browser to fetch anything. Rows become cards
-// where the screen is narrow.
-const pageHead = `<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>secretsd</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
-<meta http-equiv="refresh" content="15">
-<style>
-:root{--fg:#1b1f24;--bg:#fff;--soft:#59636e;--line:#d1d9e0;--ok:#1a7f37;--warn:#9a6700;--bad:#cf222e}
+// pageStyle is all the style that the page has. Rows become cards where the
+// screen is narrow; colours have a contrast of 4.5 at least (WCAG 2.2, 1.4.3), on
+// either ground.
+const pageStyle = `
+:root{color-scheme:light dark;--fg:#1b1f24;--bg:#fff;--soft:#59636e;--line:#d1d9e0;--ok:#116329;--warn:#7d4e00;--bad:#b3101a}
 @media(prefers-color-scheme:dark){:root{--fg:#e6edf3;--bg:#0d1117;--soft:#9198a1;--line:#3d444d;--ok:#3fb950;--warn:#d29922;--bad:#ff7b72}}
-body{font:16px/1.45 system-ui,sans-serif;color:var(--fg);background:var(--bg);margin:0 auto;padding:1rem;max-width:72rem}
-h1{font-size:1.4rem;margin:0}h2{font-size:1.1rem;margin:1.6rem 0 .4rem}p{margin:.3rem 0}small,th{color:var(--soft)}
-table{border-collapse:collapse;width:100%}th{text-align:left;font-weight:500;font-size:.85rem}
-th,td{padding:.4rem .8rem .4rem 0;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
-.ok{color:var(--ok)}.warn{color:var(--warn)}.bad{color:var(--bad)}b{font-weight:600}code{font-size:.85em}
-@media(max-width:45rem){thead{position:absolute;left:-999em}tr{display:block;border-bottom:1px solid var(--line);padding:.5rem 0}
-td{display:flex;gap:.6rem;border:0;padding:.1rem 0}td::before{content:attr(data-l);color:var(--soft);flex:0 0 5.5rem}td:empty{display:none}}
-</style></head><body>
+*{box-sizing:border-box}
+body{font:16px/1.45 system-ui,sans-serif;color:var(--fg);background:var(--bg);margin:0 auto;padding:1rem;max-width:80rem;overflow-wrap:anywhere}
+h1{font-size:1.4rem;margin:0}h2{font-size:1.1rem;margin:0}p,ul{margin:.3rem 0}ul{padding-left:1.2rem}a{color:inherit}
+small,thead th,.soft{color:var(--soft)}small{font-size:.85rem}
+table{border-collapse:collapse;width:100%;margin-top:1.8rem}caption{text-align:left;padding-bottom:.3rem}
+th{text-align:left;font-weight:600}thead th{font-weight:500;font-size:.85rem;white-space:nowrap}
+th,td{padding:.4rem .9rem .4rem 0;border-bottom:1px solid var(--line);vertical-align:top}
+td{min-width:5rem}td[data-l=Stage]{min-width:8.5rem}td[data-l=Version]{min-width:11rem}td[data-l^=Rendered]{min-width:16rem}
+td[data-l=State],td[data-l^=Known],td[data-l^=May]{min-width:14rem}
+small{display:block;font-weight:400}.ok{color:var(--ok)}.warn{color:var(--warn)}.bad{color:var(--bad)}b{font-weight:600}code{font-size:.85em}
+@media(max-width:50rem){
+table,caption,tbody,tr,th,td{display:block}
+thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+tr{border-bottom:1px solid var(--line);padding:.6rem 0}th,td{border:0;padding:.1rem 0}td[data-l]{min-width:0}
+td{display:grid;align-items:baseline;grid-template-columns:6rem 1fr;gap:.6rem}td::before{content:attr(data-l);color:var(--soft);font-size:.85rem}td:empty{display:none}}
 `
+
+// followEvery is after how long a page reloads itself for who has asked for it.
+// By itself it does not: that would take a reader's place away (WCAG 2.2, 2.2.4
+// and F41).
+const followEvery = "10"
+
+// pagePolicy lets the browser apply that style, and fetch and run nothing.
+var pagePolicy = func() string {
+	sum := sha256.Sum256([]byte(pageStyle))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+		"'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+}()
 
 // page returns the status page's handler. It stands on a loopback listener only
 // and answers to the names of loopback, so that no other site can have a
@@ -38,9 +51,10 @@ td{display:flex;gap:.6rem;border:0;padding:.1rem 0}td::before{content:attr(data-
 func (a *Agent) page() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+		h.Set("Content-Security-Policy", pagePolicy)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 		if !fromHere(r) {
 			http.Error(w, "Forwarded", http.StatusBadRequest)
@@ -48,29 +62,55 @@ func (a *Agent) page() http.Handler {
 		}
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		st := a.Status()
-		_, _ = w.Write(appendPage(&st, time.Now())) // a browser that has gone is nobody's error
+		_, _ = w.Write(appendPage(&st, time.Now(), r.URL.Query().Has("follow"))) // a browser that has gone is nobody's error
 	})
 }
 
 // fromHere reports whether a request names a loopback host and comes neither
-// through a proxy nor from another site. A browser says of an address typed by
-// a person that it comes from none (Fetch Metadata, Sec-Fetch-Site).
+// through a proxy nor from another site.
 func fromHere(r *http.Request) bool {
 	for _, name := range []string{"X-Forwarded-For", "Forwarded", "Via"} {
 		if _, present := r.Header[name]; present {
 			return false
 		}
 	}
+	return fromThisSite(r) && isLoopbackHost(hostOf(r))
+}
+
+// fromThisSite reports whether a request may be that of a person or of a program:
+// a browser says of an address typed by a person that it comes from no site (Fetch
+// Metadata, Sec-Fetch-Site), and a program says nothing.
+func fromThisSite(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "none", "same-origin":
-	default:
-		return false
+		return true
 	}
+	return false
+}
+
+// notRebound refuses what a web page of another site could ask of a listener on
+// loopback with its reader's browser. Metrics and probes say what the secrets are
+// called. Who scrapes through a proxy names an address, and nobody's DNS can lead
+// an address elsewhere.
+func notRebound(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := hostOf(r)
+		_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+		if host != "" && err != nil && !isLoopbackHost(host) || !fromThisSite(r) {
+			http.Error(w, "Forwarded: telemetry on loopback answers to localhost and to addresses, not to names", http.StatusBadRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// hostOf returns the host that a request names, without its port.
+func hostOf(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {
-		host = r.Host
+		return r.Host
 	}
-	return isLoopbackHost(host)
+	return host
 }
 
 // onLoopback reports whether a listener of addr can be reached from this
@@ -86,166 +126,4 @@ func isLoopbackHost(host string) bool {
 	}
 	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
 	return err == nil && ip.Zone() == "" && ip.Unmap().IsLoopback()
-}
-
-// tone is how a state is coloured.
-type tone string
-
-const (
-	fine tone = "ok"
-	warn tone = "warn"
-	bad  tone = "bad"
-)
-
-// markup is a page in the making. What is not in this file's own strings is
-// escaped.
-type markup struct{ strings.Builder }
-
-func appendPage(st *Status, now time.Time) []byte {
-	m := &markup{}
-	m.WriteString(pageHead)
-	m.heading(st, now)
-	m.secrets(st.Secrets, now)
-	m.files(st.Files, now)
-	m.targets(st.Targets, now)
-	m.WriteString("</body></html>\n")
-	return []byte(m.String())
-}
-
-func (m *markup) heading(st *Status, now time.Time) {
-	state, t := "ready", fine
-	if !st.Ready {
-		state, t = "not ready", bad
-	}
-	fmt.Fprintf(m, `<h1>secretsd <b class="%s">%s</b></h1>`, t, state)
-	for _, reason := range st.Reasons {
-		fmt.Fprintf(m, "<p class=bad>%s</p>", html.EscapeString(reason))
-	}
-	fmt.Fprintf(m, "<p><small>%s, up %s, %s", html.EscapeString(st.Version), ago(now.Sub(st.StartedAt)), html.EscapeString(st.Config))
-	if st.Endpoint != "" {
-		fmt.Fprintf(m, ", endpoint %s", html.EscapeString(st.Endpoint))
-	}
-	m.WriteString("</small></p>\n")
-}
-
-// table begins a table, and returns what writes a row of its cells, which are
-// markup.
-func (m *markup) table(title string, columns ...string) (row func(cells ...string)) {
-	m.WriteString("<h2>" + title + "</h2><table><thead><tr>")
-	for _, c := range columns {
-		m.WriteString("<th>" + c + "</th>")
-	}
-	m.WriteString("</tr></thead><tbody>\n")
-	return func(cells ...string) {
-		m.WriteString("<tr>")
-		for i, cell := range cells {
-			m.WriteString(`<td data-l="` + columns[i] + `">` + cell + "</td>")
-		}
-		m.WriteString("</tr>\n")
-	}
-}
-
-func (m *markup) secrets(list []SecretStatus, now time.Time) {
-	row := m.table("Secrets", "Secret", "Version", "Stage", "Age", "Next read", "State")
-	for i := range list {
-		s := &list[i]
-		age, next := "", ""
-		if !s.ConfirmedAt.IsZero() {
-			age = ago(time.Duration(s.AgeSeconds * float64(time.Second)))
-		}
-		if !s.NextRefresh.IsZero() {
-			next = "in " + ago(s.NextRefresh.Sub(now))
-		}
-		state := coloured(fine, "ok")
-		switch {
-		case s.Expired || (s.VersionID == "" && s.Kind != ""):
-			state = coloured(bad, s.Kind)
-		case s.VersionID == "":
-			state = coloured(warn, "not read yet")
-		case s.Stale:
-			state = coloured(warn, "stale, "+s.Kind)
-		}
-		name := "<b>" + html.EscapeString(s.Name) + "</b>"
-		if s.ID != s.Name {
-			name += " <small>" + html.EscapeString(s.ID) + "</small>"
-		}
-		row(name, code(s.VersionID), html.EscapeString(s.Stage), age, next, state+explained(s.Error, s.Hint))
-	}
-	m.WriteString("</tbody></table>\n")
-}
-
-func (m *markup) files(list []FileStatus, now time.Time) {
-	if len(list) == 0 {
-		return
-	}
-	row := m.table("Files", "File", "Versions", "State")
-	for i := range list {
-		f := &list[i]
-		state := coloured(map[string]tone{FileInPlace: fine, FileSkipped: fine, FileWaiting: warn, FileDegraded: bad}[f.State], strings.ReplaceAll(f.State, "_", " "))
-		if f.WaitsFor != "" {
-			state += " for " + html.EscapeString(f.WaitsFor)
-		}
-		if !f.NextTry.IsZero() {
-			state += ", again in " + ago(f.NextTry.Sub(now))
-		}
-		var from []string
-		for _, v := range f.Secrets {
-			from = append(from, html.EscapeString(v.Name)+" "+code(v.VersionID))
-		}
-		row("<b>"+html.EscapeString(f.Path)+"</b>", "<span>"+strings.Join(from, "<br>")+"</span>", state+explained(f.Error, f.Hint))
-	}
-	m.WriteString("</tbody></table>\n")
-}
-
-func (m *markup) targets(list []notify.TargetStatus, now time.Time) {
-	if len(list) == 0 {
-		return
-	}
-	row := m.table("Targets", "Target", "Kind", "Owed for", "Failed", "State")
-	for i := range list {
-		t := &list[i]
-		owed, failed, colour := "", "", fine
-		if !t.OwedSince.IsZero() {
-			owed = ago(now.Sub(t.OwedSince))
-		}
-		if t.Attempts > 0 {
-			failed, colour = fmt.Sprint(t.Attempts), warn
-		}
-		if t.State == notify.StateFailing {
-			colour = bad
-		}
-		row("<b>"+html.EscapeString(t.Name)+"</b>", html.EscapeString(t.Kind), owed, failed, coloured(colour, string(t.State))+explained(t.Error, ""))
-	}
-	m.WriteString("</tbody></table>\n")
-}
-
-func coloured(t tone, text string) string {
-	return `<span class="` + string(t) + `">` + html.EscapeString(text) + "</span>"
-}
-
-func code(s string) string {
-	if s == "" {
-		return ""
-	}
-	return "<code>" + html.EscapeString(s) + "</code>"
-}
-
-func explained(err, hint string) string {
-	if err == "" {
-		return ""
-	}
-	text := " <small>" + html.EscapeString(err)
-	if hint != "" {
-		text += " (" + html.EscapeString(hint) + ")"
-	}
-	return text + "</small>"
-}
-
-// ago writes a time span in whole seconds, and long ones in days.
-func ago(d time.Duration) string {
-	d = max(d, 0).Truncate(time.Second)
-	if days := d / (24 * time.Hour); days > 1 {
-		return fmt.Sprintf("%d days", days)
-	}
-	return d.String()
 }

@@ -24,45 +24,79 @@ const (
 // Refresh implements [endpoint.Refresher]. Any number of clients that look for a
 // new version of one secret share the reads.
 func (a *Agent) Refresh(ctx context.Context, q endpoint.Query, refused string) (endpoint.Refreshed, error) {
+	h, err := a.hunt(ctx, q, refused, huntTime)
+	if err == nil {
+		err = a.isServed(ctx)
+	}
+	if err != nil {
+		return endpoint.Refreshed{}, err
+	}
+	return endpoint.Refreshed{Name: h.name(), VersionID: h.found.Version.VersionID, Changed: h.changed}, nil
+}
+
+// hunted is what a hunt has brought.
+type hunted struct {
+	found endpoint.Answer
+	// before is the version id that the agent had.
+	before string
+	// changed says that the version found is another one than refused or, where
+	// that is empty, than before.
+	changed bool
+}
+
+// name returns the configured name, or the ARN of a secret that has none.
+func (h *hunted) name() string { return cmp.Or(h.found.Name, h.found.Version.ARN) }
+
+// hunt reads a secret until its version is not refused any more, but not for
+// longer than limit; with an empty refused it reads once. It does not wait until
+// what it has found is published.
+func (a *Agent) hunt(ctx context.Context, q endpoint.Query, refused string, limit time.Duration) (hunted, error) {
 	// Decides rights and, for a secret never read, waits for its first read.
 	q.Refresh = false
 	had, err := a.Read(ctx, q)
 	if err != nil {
-		return endpoint.Refreshed{}, err
+		return hunted{}, err
 	}
-	if refused != "" && had.Version.VersionID != refused {
-		return a.refreshed(ctx, had, true)
+	h := hunted{found: had, before: had.Version.VersionID}
+	if refused != "" && h.before != refused {
+		h.changed = true
+		return h, nil
 	}
-	before, end := had.Version.VersionID, a.clock()+huntTime
+	once := refused == "" || a.pinned(q)
+	end := a.clock() + limit
 	for gap := huntFirst; ; gap = min(2*gap, huntMost) {
 		// What another client's read has brought meanwhile is as good as one more.
 		q.Refresh = false
-		if had, err = a.Read(ctx, q); refused == "" || err != nil || time.Since(had.Confirmed) >= gap/2 {
+		if had, err = a.Read(ctx, q); once || err != nil || time.Since(had.Confirmed) >= gap/2 {
 			q.Refresh = true
 			had, err = a.Read(ctx, q)
 		}
-		if err == nil && had.Version.VersionID != before {
-			return a.refreshed(ctx, had, true)
+		if err == nil {
+			h.found, h.changed = had, had.Version.VersionID != h.before
 		}
-		if refused == "" || a.clock()+gap > end || !worthAnother(err) {
-			break
+		left := end - a.clock()
+		if h.changed || once || left <= 0 || !worthAnother(err) {
+			return h, err
 		}
-		if err := pause(ctx, gap); err != nil {
-			return endpoint.Refreshed{}, fmt.Errorf("refresh secret %s: %w", q.ID, err)
+		if err := pause(ctx, min(gap, left)); err != nil {
+			return hunted{}, fmt.Errorf("refresh secret %s: %w", q.ID, err)
 		}
 	}
-	if err != nil {
-		return endpoint.Refreshed{}, err
-	}
-	return a.refreshed(ctx, had, false)
 }
 
-// refreshed returns the outcome once all that is known has been published.
-func (a *Agent) refreshed(ctx context.Context, ans endpoint.Answer, changed bool) (endpoint.Refreshed, error) {
+// isServed waits until all that is known has been published.
+func (a *Agent) isServed(ctx context.Context) error {
 	if err := a.served.wait(ctx, a.store.Snapshot().Generation()); err != nil {
-		return endpoint.Refreshed{}, fmt.Errorf("wait until the secret is published: %w", err)
+		return fmt.Errorf("wait until the secret is published: %w", err)
 	}
-	return endpoint.Refreshed{Name: cmp.Or(ans.Name, ans.Version.ARN), VersionID: ans.Version.VersionID, Changed: changed}, nil
+	return nil
+}
+
+// pinned reports whether q means one version of a configured secret, so that no
+// read can bring another.
+func (a *Agent) pinned(q endpoint.Query) bool {
+	_, want, ok := a.resolve.Load().find(q)
+	return ok && want.VersionID != ""
 }
 
 // worthAnother reports whether a further read may bring what this one did not.

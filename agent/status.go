@@ -1,14 +1,12 @@
 package agent
 
 import (
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"secretsd/agent/metrics"
 	"secretsd/agent/notify"
 	"secretsd/agent/secret"
 	"secretsd/agent/store"
@@ -28,13 +26,26 @@ type Status struct {
 	// Ready is what /readyz answers, and Reasons say why not.
 	Ready   bool     `json:"ready"`
 	Reasons []string `json:"reasons,omitempty"`
-	// Endpoint and Telemetry are the addresses bound, or empty.
+	// Endpoint, Telemetry and Local, the local Secrets Manager, are the addresses
+	// bound, and Socket is the endpoint's unix socket; each is empty where there is
+	// none. The control socket is in StateDir.
 	Endpoint  string `json:"endpoint,omitempty"`
+	Socket    string `json:"socket,omitempty"`
 	Telemetry string `json:"telemetry,omitempty"`
+	Local     string `json:"local,omitempty"`
+	StateDir  string `json:"state_dir"`
 
 	Secrets []SecretStatus        `json:"secrets"`
 	Files   []FileStatus          `json:"files"`
 	Targets []notify.TargetStatus `json:"targets"`
+
+	// Clients are those of the endpoint. Requests are all that it has answered, by
+	// outcome, those of nobody known among them, such as "bad_token". OnDemand is
+	// how many versions it keeps because clients have asked for them. All three are
+	// empty where there is no endpoint.
+	Clients  []ClientStatus    `json:"clients,omitempty"`
+	Requests map[string]uint64 `json:"requests,omitempty"`
+	OnDemand int               `json:"on_demand,omitempty"`
 	// Child is nil where the configuration has none.
 	Child *process.Status `json:"child,omitempty"`
 }
@@ -43,6 +54,10 @@ type Status struct {
 type SecretStatus struct {
 	Name string `json:"name"`
 	ID   string `json:"id"`
+	// ARN is the one the service has answered with; empty before.
+	ARN string `json:"arn,omitempty"`
+	// Optional says that it may be absent.
+	Optional bool `json:"optional,omitempty"`
 	// Stage is the staging label that is followed; empty for a pinned version.
 	Stage string `json:"stage,omitempty"`
 	// VersionID is the version in use; empty if none was ever read.
@@ -62,8 +77,17 @@ type SecretStatus struct {
 	Kind  string `json:"kind,omitempty"`
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`
+	// Held is the version that is current at the source and not used, for it is
+	// not what the configuration expects; HeldReason says why.
+	Held       string `json:"held_version_id,omitempty"`
+	HeldReason string `json:"held_reason,omitempty"`
 
 	failures map[string]uint64
+}
+
+// Absent reports whether there is no such secret, and need not be.
+func (s *SecretStatus) Absent() bool {
+	return s.Optional && s.VersionID == "" && s.Kind == secret.NotFound.String()
 }
 
 // The states of a file.
@@ -74,16 +98,27 @@ const (
 	FileWaiting = "waiting"
 	// FileSkipped: a secret that it needs may be absent, and is.
 	FileSkipped = "skipped"
+	// FileChecking: new content is being checked; what was published stays.
+	FileChecking = "checking"
+	// FileHeld: new content could not be rendered, or a check has refused it; what
+	// was published stays until a version or the template changes.
+	FileHeld = "held"
 	// FileDegraded: it cannot be brought up to date, and stays as it is.
 	FileDegraded = "degraded"
 )
 
-// FileStatus is the state of one configured file.
+// FileStatus is the state of one configured file or bundle.
 type FileStatus struct {
-	Path  string `json:"path"`
-	State string `json:"state"`
+	// Path is that of the file, or the directory of the bundle.
+	Path   string `json:"path"`
+	Bundle bool   `json:"bundle,omitempty"`
+	State  string `json:"state"`
 	// Secrets are the versions that the file was rendered from.
 	Secrets []notify.SecretVersion `json:"secrets,omitempty"`
+	// Held are the versions of the content that is held.
+	Held []notify.SecretVersion `json:"held,omitempty"`
+	// ExpiresAt is when the first of the certificates in it does; zero without one.
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	// WaitsFor is the secret that the file waits for.
 	WaitsFor string `json:"waits_for,omitempty"`
 	Error    string `json:"error,omitempty"`
@@ -93,26 +128,32 @@ type FileStatus struct {
 	NextTry time.Time `json:"next_try,omitzero"`
 
 	inPlace bool
+	// deps are the secrets whose change has the file rendered again.
+	deps []string
 }
 
 // passed is what the last pass left behind. It is immutable: what changes between
 // passes is asked for when the status is.
 type passed struct {
-	build               *build
-	snap                *store.Snapshot
-	files               []FileStatus
-	counted             counted
-	endpoint, telemetry string
+	build   *build
+	snap    *store.Snapshot
+	files   []FileStatus
+	counted counted
+	bound   Addrs
+	servers []*endpoint.Server
 }
 
 // counted is what the applying goroutine has done so far.
-type counted struct{ executions, publishes, repairs uint64 }
+type counted struct {
+	executions, templateFailures        uint64
+	publishes, publishFailures, repairs uint64
+}
 
 // seen is what status and metrics show beside what passes leave.
 type seen struct {
 	startedAt time.Time
 	passed    atomic.Pointer[passed]
-	requests  *metrics.Requests
+	traffic   *traffic
 
 	mu                              sync.Mutex
 	loadedAt                        time.Time
@@ -123,12 +164,8 @@ type seen struct {
 }
 
 func newSeen() *seen {
-	var outcomes []string
-	for _, o := range endpoint.Outcomes() {
-		outcomes = append(outcomes, string(o))
-	}
 	now := time.Now()
-	return &seen{startedAt: now, loadedAt: now, requests: metrics.NewRequests(outcomes...), notified: map[string]map[string]uint64{}}
+	return &seen{startedAt: now, loadedAt: now, traffic: newTraffic(), notified: map[string]map[string]uint64{}}
 }
 
 func (s *seen) reloaded(err error) {
@@ -155,7 +192,7 @@ func (s *seen) settled(target string, o notify.Outcome) {
 // outcomes returns the counts of one target, each kind among them.
 func (s *seen) outcomes(target string) map[string]uint64 {
 	counts := map[string]uint64{}
-	for _, k := range []notify.OutcomeKind{notify.Delivered, notify.Unneeded, notify.Dropped, notify.Failed} {
+	for _, k := range notify.OutcomeKinds() {
 		counts[k.String()] = s.notified[target][k.String()]
 	}
 	return counts
@@ -169,22 +206,27 @@ func (a *Agent) CountFailedReload(err error) { a.seen.reloaded(err) }
 func (a *Agent) note(snap *store.Snapshot) {
 	p := &passed{
 		build: a.build, snap: snap, files: make([]FileStatus, len(a.build.outputs)), counted: a.apply.counted,
-		endpoint: a.listeners.endpointAddr(), telemetry: a.listeners.bound(telemetryListener),
+		bound: a.Addrs(), servers: a.listeners.servers(),
 	}
 	now, wall := a.clock(), time.Now()
 	for i, o := range a.build.outputs {
 		p.files[i] = o.status(now, wall)
 	}
 	a.seen.passed.Store(p)
+	a.noted.reach(snap.Generation())
 }
 
 func (o *output) status(now time.Duration, wall time.Time) FileStatus {
-	f := FileStatus{Path: o.path, State: FileInPlace, Secrets: o.named, WaitsFor: o.waiting, inPlace: o.inPlace}
+	f := FileStatus{Path: o.path, Bundle: o.bundle, State: FileInPlace, Secrets: o.named, ExpiresAt: o.expires, WaitsFor: o.waiting, inPlace: o.inPlace, deps: o.deps}
 	switch {
 	case o.skipped:
 		f.State = FileSkipped
 	case o.waiting != "":
 		f.State = FileWaiting
+	case o.gate.held != nil:
+		f.State, f.Held, f.Error, f.Hint = FileHeld, o.gate.held.versions, o.gate.held.reason.Error(), hintOf(o.gate.held.reason)
+	case o.gate.asking != nil:
+		f.State = FileChecking
 	case o.err != nil:
 		f.State, f.Error, f.Hint = FileDegraded, o.err.Error(), hintOf(o.err)
 		if o.dirty {
@@ -209,13 +251,16 @@ func (a *Agent) Status() Status {
 	a.seen.mu.Unlock()
 	s := Status{
 		Version: a.opts.Version, StartedAt: a.seen.startedAt, Config: p.build.cfg.Path(), LoadedAt: loadedAt,
-		Endpoint: p.endpoint, Telemetry: p.telemetry,
+		Endpoint: p.bound.Endpoint, Socket: p.bound.Socket, Telemetry: p.bound.Telemetry, Local: p.bound.Local, StateDir: a.state.root.Name(),
 		Secrets: make([]SecretStatus, 0, len(p.build.secrets)), Files: slices.Clone(p.files), Targets: a.notifier.Status(),
 	}
 	if reason := a.health.reason(); reason != "" {
 		s.Reasons = strings.Split(reason, "\n")
 	}
 	s.Ready = len(s.Reasons) == 0
+	if e := p.build.cfg.Endpoint; e != nil {
+		s.Clients, s.Requests, s.OnDemand = a.seen.traffic.clientStatus(e), a.seen.traffic.counts(a.seen.traffic.all), a.onDemand.size()
+	}
 	s.Child = a.childState(p.build)
 	plans := a.refresh.plans()
 	now, wall := a.clock(), time.Now()
@@ -227,11 +272,14 @@ func (a *Agent) Status() Status {
 }
 
 func secretStatus(c *schedule, e store.Entry, plan refreshPlan, now time.Duration, wall time.Time, maxStale time.Duration) SecretStatus {
-	s := SecretStatus{Name: c.name, ID: c.ref.ID, Stage: c.ref.Stage, Stale: e.Err != nil, failures: map[string]uint64{}}
+	s := SecretStatus{Name: c.name, ID: c.ref.ID, Optional: !c.required, Stage: c.ref.Stage, Stale: e.Err != nil, failures: map[string]uint64{}}
 	if e.Version != nil {
-		s.VersionID, s.ConfirmedAt = e.Version.VersionID, e.ConfirmedAt
+		s.ARN, s.VersionID, s.ConfirmedAt = e.Version.ARN, e.Version.VersionID, e.ConfirmedAt
 		s.AgeSeconds = (now - e.Confirmed).Round(time.Millisecond).Seconds()
-		s.Expired = now-e.Confirmed > maxStale
+		s.Expired = e.Err != nil && now-e.Confirmed > maxStale
+	}
+	if e.Held != nil {
+		s.Held, s.HeldReason = e.Held.VersionID, e.Held.Err.Error()
 	}
 	if plan.known {
 		s.NextRefresh = wall.Add(plan.next - now)
@@ -263,33 +311,4 @@ func (r *refresher) plans() map[string]refreshPlan {
 		plans[name] = refreshPlan{known: true, next: s.next, failed: s.failed}
 	}
 	return plans
-}
-
-// measure returns what a scrape shows.
-func (a *Agent) measure() metrics.State {
-	st, p := a.Status(), a.seen.passed.Load()
-	stats := p.build.source.Stats()
-	m := metrics.State{
-		Version: st.Version, GoVersion: runtime.Version(), StartedAt: st.StartedAt, Ready: st.Ready,
-		Calls: stats.Calls, Fallbacks: stats.Fallbacks, SDKWarnings: stats.SDKWarnings,
-		TemplateExecutions: p.counted.executions, Publishes: p.counted.publishes, Repairs: p.counted.repairs,
-		LoadedAt: st.LoadedAt, AuditLost: a.audit.lost.Load(),
-	}
-	if st.Endpoint != "" {
-		m.Requests = a.seen.requests
-	}
-	for _, s := range st.Secrets {
-		m.Secrets = append(m.Secrets, metrics.Secret{Name: s.Name, VersionID: s.VersionID, ConfirmedAt: s.ConfirmedAt,
-			Age: time.Duration(s.AgeSeconds * float64(time.Second)), Stale: s.Stale, Failures: s.failures})
-	}
-	for _, f := range st.Files {
-		m.Files = append(m.Files, metrics.File{Path: f.Path, InPlace: f.inPlace, Degraded: f.State == FileDegraded})
-	}
-	a.seen.mu.Lock()
-	defer a.seen.mu.Unlock()
-	m.ReloadsSucceeded, m.ReloadsFailed, m.ReloadFailed = a.seen.reloadsSucceeded, a.seen.reloadsFailed, a.seen.reloadFailed
-	for _, t := range st.Targets {
-		m.Targets = append(m.Targets, metrics.Target{Name: t.Name, Owed: !t.OwedSince.IsZero(), OwedSince: t.OwedSince, Outcomes: a.seen.outcomes(t.Name)})
-	}
-	return m
 }

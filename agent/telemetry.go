@@ -7,13 +7,15 @@ import (
 )
 
 // telemetry returns what the telemetry listener on addr serves: off loopback no
-// status page.
+// status page, and to whoever asks; on loopback nothing to a web page of another
+// site.
 func (a *Agent) telemetry(addr string) http.Handler {
 	mux := http.NewServeMux()
 	a.health.serve(mux)
-	mux.Handle("GET /metrics", metrics.Handler(a.measure))
-	if onLoopback(addr) {
-		mux.Handle("GET /{$}", a.page())
+	mux.Handle("GET /metrics", metrics.Handler(a.measure, a.log))
+	if !onLoopback(addr) {
+		return mux
 	}
-	return mux
+	mux.Handle("GET /{$}", a.page())
+	return notRebound(mux)
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,16 +47,29 @@ func TestAuditSaysWhoGotWhat(t *testing.T) {
 	if out, code := runTo(t, cleanEnv(), "get", "db", "--config", f.conf); code != 0 || out != "s3cret-CANARY" {
 		t.Fatalf("get ends with %d: %s", code, out)
 	}
-	eventually(t, "four lines are written", func() bool { return len(auditLines(t, log)) >= 4 })
+	if out, code := runTo(t, cleanEnv(), "refresh", "db", "--config", f.conf); code != 0 {
+		t.Fatalf("refresh ends with %d: %s", code, out)
+	}
+	refreshed, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+f.endpoint+"/secretsd/refresh?secretId=db", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refreshed.Header.Set("X-Vault-Token", strings.TrimSpace(token))
+	if res, err := http.DefaultClient.Do(refreshed); err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("refresh over the endpoint: %v %v", res, err)
+	}
+	eventually(t, "six lines are written", func() bool { return len(auditLines(t, log)) >= 6 })
 	lines := auditLines(t, log)
 	for i, want := range []audited{
 		{Event: "publish", Via: "file", Secret: "db", Path: f.file, Outcome: "ok"},
 		{Event: "get", Via: "endpoint", Secret: "db", Outcome: "ok"},
 		{Event: "get", Via: "endpoint", Outcome: "bad_token"},
 		{Event: "get", Via: "control", Secret: "db", Outcome: "ok"},
+		{Event: "refresh", Via: "control", Secret: "db", Outcome: "ok"},
+		{Event: "refresh", Via: "endpoint", Secret: "db", Outcome: "ok"},
 	} {
 		got := lines[i]
-		if (got.VersionID == "") != (want.Outcome != "ok") || (got.Remote == "") != (want.Via != "endpoint") {
+		if (got.VersionID == "") != (want.Outcome != "ok" || want.Event == "refresh" && want.Via == "endpoint") || (got.Remote == "") != (want.Via != "endpoint") {
 			t.Errorf("line %d: version id %q, remote %q", i, got.VersionID, got.Remote)
 		}
 		if want.Via == "control" && (got.Peer.UID != os.Geteuid() || got.Peer.PID == 0) {
@@ -66,7 +80,7 @@ func TestAuditSaysWhoGotWhat(t *testing.T) {
 			t.Errorf("line %d: %+v, want %+v", i, got, want)
 		}
 	}
-	if len(lines) != 4 || strings.Contains(content(log), "CANARY") {
+	if len(lines) != 6 || strings.Contains(content(log), "CANARY") {
 		t.Errorf("the log holds\n%s", content(log))
 	}
 
@@ -78,7 +92,7 @@ func TestAuditSaysWhoGotWhat(t *testing.T) {
 	agent.until("reloaded configuration")
 	get(t, "http://"+f.endpoint+"/v1/db", token)
 	eventually(t, "the new file has the line", func() bool { return len(auditLines(t, log)) == 1 })
-	if n := len(auditLines(t, log+".1")); n != 4 {
+	if n := len(auditLines(t, log+".1")); n != 6 {
 		t.Errorf("the old file has %d lines", n)
 	}
 

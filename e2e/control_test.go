@@ -73,11 +73,51 @@ func TestControlSocket(t *testing.T) {
 		t.Errorf("get without an id ends with %d", code)
 	}
 
+	refreshes(t, f)
+
 	agent.signal(syscall.SIGTERM)
 	agent.wait()
 	if _, err := os.Lstat(socket); err == nil {
 		t.Error("the control socket outlives the agent")
 	}
+}
+
+// refreshes asks for refreshes by the command, in all ways that they can end.
+func refreshes(t *testing.T, f *fixture) {
+	refresh := func(want int, args ...string) string {
+		t.Helper()
+		out, code := runTo(t, cleanEnv(), append([]string{"refresh", "--config", f.conf}, args...)...)
+		if code != want || strings.Contains(out, "CANARY") {
+			t.Errorf("refresh %v ends with %d, want %d:\n%s", args, code, want, out)
+		}
+		return out
+	}
+	var first struct {
+		Name, State string
+		VersionID   string `json:"version_id"`
+	}
+	if err := json.Unmarshal([]byte(refresh(0, "db", "--output", "json")), &first); err != nil || first.Name != "db" || first.State != "unchanged" {
+		t.Errorf("%+v %v", first, err)
+	}
+	if out := refresh(1, "db", "--refused", first.VersionID, "--timeout", "1s"); !strings.Contains(out, "still the current one") || !strings.Contains(out, "hint: its rotation") {
+		t.Errorf("of the current version it says\n%s", out)
+	}
+	// The fixture's schedule may be faster than a refresh, but it cannot render
+	// this either.
+	write(t, f.secrets, `secrets: [{name: db, string: '{"other": "s3cret-CANARY"}'}]`)
+	eventually(t, "the file is held", func() bool {
+		out, _ := runTo(t, cleanEnv(), "refresh", "db", "--config", f.conf)
+		return strings.Contains(out, "  held  ")
+	})
+	if out := refresh(1, "db", "--refused", first.VersionID); !strings.Contains(out, "file "+f.file+": ") || !strings.Contains(out, "1 file could not be brought to version") {
+		t.Errorf("of a held file it says\n%s", out)
+	}
+	if out := refresh(4, "other"); !strings.Contains(out, "not among those") {
+		t.Errorf("of a secret that is not configured it says\n%s", out)
+	}
+	refresh(2)
+	refresh(2, "db", "--timeout", "2m")
+	refresh(2, "db", "--output", "wide")
 }
 
 // TestControlSocketIsOurs shows that a crash leaves nothing in the way, and

@@ -547,4 +547,3 @@ func TestNohupReachesTheChild(t *testing.T) {
 		t.Errorf("it ends with %d: %s", code, out)
 	}
 }
-

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -71,15 +72,27 @@ func tmpfs(t *testing.T) string {
 	return dir
 }
 
-// freePort returns a loopback address that nobody listens on.
+// The ports that freePort gives, below those that the kernel takes by itself
+// (ip_local_port_range in ip(7)), so that no listener or connection of the tests
+// beside it gets one before the program that it is for.
+const firstPort, ports = 20000, 12000
+
+var portsGiven atomic.Uint32
+
+// freePort returns a loopback address that nobody listens on, and each only once.
 func freePort(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range ports {
+		// Tests of other processes begin elsewhere.
+		port := firstPort + (uint32(os.Getpid())*97+portsGiven.Add(1))%ports
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			defer ln.Close()
+			return ln.Addr().String()
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("there is no free port")
+	return ""
 }
 
 // cleanEnv is the environment without anything of AWS, and with what keeps the

@@ -152,6 +152,14 @@ func TestDev(t *testing.T) {
 		switch {
 		case strings.HasPrefix(command, "aws "):
 			last = output(t, env, "sh", "-c", command)
+		case strings.Contains(command, " status --state-dir "):
+			if out := output(t, env, "sh", "-c", command); !strings.Contains(out, "sample/database") {
+				t.Errorf("%s prints\n%s", command, out)
+			}
+		case strings.HasPrefix(command, "http://"):
+			if status, body := get(t, command, ""); status != 200 || !strings.Contains(body, "sample/database") {
+				t.Errorf("%s answers %d", command, status)
+			}
 		case strings.HasPrefix(command, "curl "):
 			eventually(t, "the endpoint serves the changed sample", func() bool {
 				last = output(t, env, "sh", "-c", command)

@@ -36,8 +36,8 @@ const Stdout = "-"
 // Entry is one line. Empty fields are left out. It never holds a value.
 type Entry struct {
 	Time time.Time `json:"time"`
-	// Event is "get", "describe", "call" or "publish", and Via "endpoint",
-	// "control" or "file".
+	// Event is "get", "refresh", "describe", "call" or "publish", and Via
+	// "endpoint", "control" or "file".
 	Event string `json:"event"`
 	Via   string `json:"via"`
 	// Operation is the one that an SDK named, which for a call was refused.
@@ -50,6 +50,8 @@ type Entry struct {
 	Peer *Peer `json:"peer,omitempty"`
 	// Secret is the id as the client wrote it, or the configured name.
 	Secret string `json:"secret,omitempty"`
+	// RoleARN is the role that the client had assumed for it.
+	RoleARN string `json:"role_arn,omitempty"`
 	// Key is the field of a JSON secret that was asked for.
 	Key       string `json:"key,omitempty"`
 	ARN       string `json:"arn,omitempty"`
@@ -57,6 +59,9 @@ type Entry struct {
 	// Path is the file that was published.
 	Path    string `json:"path,omitempty"`
 	Outcome string `json:"outcome"`
+	// Withheld is how many requests of nobody known had no line since the last
+	// that had one, because there were too many.
+	Withheld uint64 `json:"withheld,omitempty"`
 }
 
 // Peer is the other end of a unix socket, as the kernel names it.

@@ -42,10 +42,10 @@ telemetry: {}
 		Source:  config.Source{AWS: &config.AWS{}},
 		Refresh: config.Refresh{Interval: config.Duration(5 * time.Minute), MaxStale: config.Duration(24 * time.Hour)},
 		Secrets: []config.Secret{{Name: "prod/db", ID: "prod/db", Stage: "AWSCURRENT", Interval: config.Duration(5 * time.Minute)}},
-		Files:   []config.File{{Path: "/run/app/db", Contents: "x", Mode: 0o400, MissingKey: "error"}},
+		Files:   []config.File{{Path: "/run/app/db", TemplateSource: config.TemplateSource{Contents: "x", MissingKey: "error"}, Mode: 0o400, Method: "rename"}},
 		Targets: []config.Target{
-			{Name: "app", Signal: "HUP", Process: &config.Process{PIDFile: "/run/app.pid"}, Timeout: config.Duration(30 * time.Second), Debounce: config.Duration(time.Second)},
-			{Name: "hook", Command: []string{"/bin/true"}, Timeout: config.Duration(30 * time.Second), Debounce: config.Duration(time.Second)},
+			{Name: "app", Step: config.Step{Signal: "HUP", Process: &config.Process{PIDFile: "/run/app.pid"}, Timeout: config.Duration(30 * time.Second)}, Debounce: config.Duration(time.Second)},
+			{Name: "hook", Step: config.Step{Command: []string{"/bin/true"}, Timeout: config.Duration(30 * time.Second)}, Debounce: config.Duration(time.Second)},
 		},
 		Endpoint: &config.Endpoint{
 			Listen: "127.0.0.1:2773", TokenFile: config.TokenFile{Path: "/run/secretsd/token", Mode: 0o400}, TokenGrace: &grace,
@@ -54,8 +54,8 @@ telemetry: {}
 		Telemetry:    &config.Telemetry{Listen: "127.0.0.1:9273"},
 		Log:          config.Log{Level: "info", Format: "text"},
 		TemplateDir:  "/etc/secretsd",
-		HealInterval: config.Duration(time.Minute),
-		StateDir:     "/run/secretsd",
+		HealInterval: config.Duration(time.Minute), OnExit: "keep",
+		StateDir: "/run/secretsd",
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{})); diff != "" {
 		t.Errorf("the defaults differ (-want +got):\n%s", diff)
@@ -151,12 +151,31 @@ func TestFaults(t *testing.T) {
 		{"one delimiter", minimal + "files: [{path: /a, contents: x, delims: ['[[']}]\n", `files[0].delims: want two delimiters`},
 		{"missing_key", minimal + "files: [{path: /a, contents: x, missing_key: print}]\n", `files[0].missing_key: want error or zero, not "print"`},
 		{"unknown target", minimal + "files: [{path: /a, contents: x, notify: [app]}]\n", `files[0].notify: there is no target "app"`},
+		{"expect of no key", "secrets: [{id: a, expect: {keys: ['']}}]\n", `secrets[0].expect.keys: no key is called that`},
+		{"expect of half a pair", "secrets: [{id: a, expect: {pem_pair: {key: k}}}]\n", `secrets[0].expect.pem_pair: want the keys of a certificate`},
+		{"expect of too much", "secrets: [{id: a, expect: {min_bytes: 65537}}]\n", `secrets[0].expect.min_bytes: a secret has 1 to 65536 bytes`},
+		{"method", minimal + "files: [{path: /a, contents: x, method: truncate}]\n", `files[0].method: want rename or inplace, not "truncate"`},
+		{"backup in place", minimal + "files: [{path: /a, contents: x, method: inplace, backup: true}]\n", `files[0].backup: not with method: inplace`},
+		{"check of nothing", minimal + "files: [{path: /a, contents: x, check: {}}]\n", `files[0].check.command: missing`},
+		{"environment variable", minimal + "files: [{path: /a, contents: x, allow_env: [1A]}]\n", `files[0].allow_env: "1A" is no name`},
+		{"variable from nowhere", minimal + "vars: {host: {env: a-b}}\n", `agent.yaml:3: vars.host.env: "a-b" is no name`},
+		{"on exit", minimal + "on_exit: burn\n", `on_exit: want keep or remove, not "burn"`},
+		{"bundle without files", minimal + "bundles: [{dir: /b}]\n", `agent.yaml:3: bundles[0]: it has no files`},
+		{"bundle without a directory", minimal + "bundles: [{explode: a}]\n", `bundles[0].dir: missing`},
+		{"bundle twice", minimal + "bundles: [{dir: /b, explode: a}, {dir: /b, explode: a}]\n", `bundles[1].dir: /b is already the directory of bundles[0]`},
+		{"bundle with a file out of it", minimal + "bundles: [{dir: /b, files: [{path: ../x, contents: x}]}]\n", `bundles[0].files[0].path: ../x leads out`},
+		{"bundle with a name of its own", minimal + "bundles: [{dir: /b, files: [{path: a/..data, contents: x}]}]\n", `bundles[0].files[0].path: a/..data`},
+		{"bundle with a file twice", minimal + "bundles: [{dir: /b, files: [{path: x, contents: x}, {path: x, contents: y}]}]\n", `bundles[0].files[1].path: x is already the path of files[0]`},
+		{"bundle with a file of no template", minimal + "bundles: [{dir: /b, files: [{path: x}]}]\n", `bundles[0].files[0]: give either template`},
+		{"explode without a place for the key", minimal + "bundles: [{dir: /b, explode: {secret: a, name: x}}]\n", `bundles[0].explode.name: "x" has no {}`},
+		{"bundle for nobody", minimal + "bundles: [{dir: /b, explode: a, notify: [x]}]\n", `bundles[0].notify: there is no target "x"`},
+		{"file in a bundle", minimal + "bundles: [{dir: /b, explode: a}]\nfiles: [{path: /b/x, contents: x}]\n", `files[0].path: /b/x lies in the directory of bundles[0]`},
 		{"target without a name", minimal + "targets: [{command: [/bin/true]}]\n", `targets[0].name: missing`},
 		{"target twice", minimal + "targets: [{name: a, command: [/x]}, {name: a, command: [/y]}]\n", `targets[1].name: "a" is already the name of targets[0]`},
 		{"target of nothing", minimal + "targets: [{name: a}]\n", `targets[0]: nothing to tell`},
-		{"target of two kinds", minimal + "targets: [{name: a, command: [/x], process: {pid_file: /p}}]\n", `targets[0]: give process or command, not both`},
+		{"target of two kinds", minimal + "targets: [{name: a, command: [/x], process: {pid_file: /p}}]\n", `targets[0]: give process, command, http or unit, and only one of them`},
 		{"signal for a command", minimal + "targets: [{name: a, command: [/x], signal: HUP}]\n", `targets[0].signal: only a process can be sent a signal`},
-		{"process without a pid file", minimal + "targets: [{name: a, process: {}}]\n", `targets[0].process.pid_file: missing`},
+		{"process of nothing", minimal + "targets: [{name: a, process: {}}]\n", `targets[0].process: give one of pid_file, exe, argv0, cgroup, unit and child: true`},
 		{"endpoint without a token", minimal + "endpoint: {}\n", `agent.yaml:3: endpoint: there is no token_file, nor token_env`},
 		{"two tokens", minimal + "endpoint: {token_file: /t, token_env: [A]}\n", `give token_file or token_env, not both`},
 		{"endpoint on the network", minimal + "endpoint: {token_file: /t, listen: 0.0.0.0:2773}\n", `endpoint.listen: 0.0.0.0:2773 is not a loopback address`},
@@ -190,6 +209,10 @@ func TestFaults(t *testing.T) {
 		{"nothing on demand", minimal + "endpoint: {token_file: /t, on_demand: {}}\n", `agent.yaml:3: endpoint.on_demand.secrets: none may be read`},
 		{"no room on demand", minimal + "endpoint: {token_file: /t, on_demand: {secrets: [a], max_entries: 0}}\n", `endpoint.on_demand.max_entries: want at least 1`},
 		{"short interval on demand", minimal + "endpoint: {token_file: /t, on_demand: {secrets: [a], interval: 1ms}}\n", `endpoint.on_demand.interval: 1ms is less than 100ms`},
+		{"no roles at a time", minimal + "endpoint: {token_file: /t, on_demand: {secrets: [a], roles: ['*'], max_roles: 0}}\n", `agent.yaml:3: endpoint.on_demand.max_roles: want at least 1`},
+		{"name of a role on demand", minimal + "endpoint:\n  token_file: /t\n  on_demand:\n    secrets: [a]\n    roles:\n    - '*'\n    - app\n", `agent.yaml:9: endpoint.on_demand.roles: "app" matches no role`},
+		{"client with the name of a role", minimal + "endpoint: {on_demand: {secrets: [a], roles: ['*']}, clients: [{name: a, token_file: /a, secrets: [x], roles: ['app/*']}]}\n", `endpoint.clients[0].roles: "app/*" matches no role`},
+		{"client with roles that nobody may assume", client("name: a, token_file: /a, secrets: [x], roles: ['*']"), `agent.yaml:3: endpoint.clients[0].roles: no role is assumed`},
 		{"telemetry", minimal + "telemetry: {listen: nowhere}\n", `telemetry.listen: "nowhere" is no address`},
 		{"log level", minimal + "log: {level: loud}\n", `agent.yaml:3: log.level: want debug, info, warn or error, not "loud"`},
 		{"log format", minimal + "log: {format: xml}\n", `log.format: want text or json, not "xml"`},
@@ -208,6 +231,27 @@ func TestFaults(t *testing.T) {
 				t.Errorf("the fault has no place: %v", err)
 			}
 		})
+	}
+}
+
+// TestRolesThatMayBeAssumed holds what is right about roles: with on_demand.roles,
+// and with a configured secret that is read with one.
+func TestRolesThatMayBeAssumed(t *testing.T) {
+	const clients = "clients: [{name: a, token_file: /a, secrets: [x], roles: ['arn:aws:iam::*:role/app/*']}]"
+	for _, text := range []string{
+		"source: {aws: {external_id: x}}\n" + minimal + "endpoint: {on_demand: {secrets: [a], roles: ['*']}, " + clients + "}\n",
+		"secrets: [{id: a, role_arn: 'arn:aws:iam::123456789012:role/app/a'}]\nendpoint: {" + clients + "}\n",
+	} {
+		c, err := config.Parse("agent.yaml", []byte(text))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		if d := c.Endpoint.OnDemand; d != nil && d.MaxRoles != 20 {
+			t.Errorf("max_roles is %d where it is not given", d.MaxRoles)
+		}
+		if roles := c.Endpoint.Clients[0].Roles; len(roles) != 1 {
+			t.Errorf("the client's roles are %v", roles)
+		}
 	}
 }
 

@@ -37,7 +37,15 @@ var (
 	durationType  = reflect.TypeFor[Duration]()
 	modeType      = reflect.TypeFor[Mode]()
 	tokenFileType = reflect.TypeFor[TokenFile]()
+	pemPairType   = reflect.TypeFor[PEMPair]()
+	explodeType   = reflect.TypeFor[Explode]()
+	varType       = reflect.TypeFor[Var]()
+	httpType      = reflect.TypeFor[HTTP]()
+	unitType      = reflect.TypeFor[Unit]()
 )
+
+// shortForm is the field that a scalar in the place of a mapping means.
+var shortForm = map[reflect.Type]string{tokenFileType: "Path", pemPairType: "Whole", explodeType: "Secret", varType: "Text", httpType: "URL", unitType: "Name"}
 
 // value decodes n into v, which is addressable. key is the path of keys that
 // led here, for errors.
@@ -56,11 +64,10 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, key string) {
 	case modeType:
 		d.mode(n, v, key)
 		return
-	case tokenFileType:
-		if n.Kind == yaml.ScalarNode {
-			d.value(n, v.FieldByName("Path"), key)
-			return
-		}
+	}
+	if field, ok := shortForm[v.Type()]; ok && n.Kind == yaml.ScalarNode {
+		d.value(n, v.FieldByName(field), key)
+		return
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -88,7 +95,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, key string) {
 		field, ok := fieldByKey(v, name.Value)
 		switch {
 		case !ok:
-			d.errorf(name, didYouMean(name.Value, keysOf(v.Type())), "unknown key %s", join(key, name.Value))
+			d.errorf(name, DidYouMean(name.Value, keysOf(v.Type())), "unknown key %s", join(key, name.Value))
 		case seen[name.Value]:
 			d.errorf(name, "", "key %s is given twice", join(key, name.Value))
 		default:
@@ -263,10 +270,11 @@ func Keys() []string {
 	return keys
 }
 
-// didYouMean names the closest known key, or all of them.
-func didYouMean(key string, known []string) string {
+// DidYouMean returns a hint for an unknown key: the first of known that is at
+// most two letters away, or else all of them.
+func DidYouMean(key string, known []string) string {
 	for _, k := range known {
-		if distance(key, k) <= 2 {
+		if max(len(key), len(k)) <= min(len(key), len(k))+2 && distance(key, k) <= 2 {
 			return "did you mean " + k + "?"
 		}
 	}

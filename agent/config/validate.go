@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"secretsd/agent/secret"
 )
 
 // validator gathers all faults that can be seen in the file alone.
@@ -24,7 +26,7 @@ func (c *Config) validate() []error {
 	v.refresh()
 	v.secrets()
 	v.targets()
-	v.files()
+	v.outputs()
 	v.exec()
 	v.endpoint()
 	v.rest()
@@ -45,7 +47,7 @@ func (v *validator) source() {
 		if a.RoleARN != "" {
 			v.role(&a.RoleARN, "source.aws.role_arn")
 		}
-		if a.ExternalID != "" && a.RoleARN == "" && !slices.ContainsFunc(v.c.Secrets, func(s Secret) bool { return s.RoleARN != "" }) {
+		if a.ExternalID != "" && a.RoleARN == "" && !v.c.rolesInUse() {
 			v.fault(&a.ExternalID, nil, "", "source.aws.external_id: there is no role_arn it could be sent with")
 		}
 	}
@@ -63,7 +65,6 @@ func (v *validator) refresh() {
 
 var (
 	secretARN  = regexp.MustCompile(`^arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d{12}:secret:(.*)$`)
-	roleARN    = regexp.MustCompile(`^arn:[\w-]+:iam::\d{12}:role/[\w+=,.@/-]+$`)
 	regionName = regexp.MustCompile(`^[a-z0-9-]+$`)
 )
 
@@ -86,6 +87,13 @@ func regionOfARN(id string) (string, bool) {
 		return "", false
 	}
 	return m[1], true
+}
+
+// IsSecretID reports whether id can be that of a secret: a name, or an ARN with
+// or without its random suffix.
+func IsSecretID(id string) bool {
+	_, isARN := regionOfARN(id)
+	return isARN || isName(id, maxName)
 }
 
 // maxName is the most characters a secret's name has (CreateSecret, API
@@ -122,8 +130,32 @@ func (v *validator) secrets() {
 		if s.RoleARN != "" {
 			v.role(&s.RoleARN, key+".role_arn")
 		}
+		v.expect(s.Expect, key+".expect", up)
 	}
 }
+
+func (v *validator) expect(e *Expect, key string, up []any) {
+	if e == nil {
+		return
+	}
+	up = append([]any{e}, up...)
+	for i, k := range e.Keys {
+		if k == "" {
+			v.fault(&e.Keys[i], up, "", "%s.keys: no key is called that", key)
+		}
+	}
+	if p := e.PEMPair; p != nil && !p.Whole && (p.Certificate == "" || p.Key == "") {
+		v.fault(p, up, "write pem_pair: true for a secret that holds both, or pem_pair: {certificate: KEY, key: KEY} for JSON",
+			"%s.pem_pair: want the keys of a certificate and of its private key", key)
+	}
+	if e.MinBytes < 0 || e.MinBytes > maxValue {
+		v.fault(&e.MinBytes, up, "", "%s.min_bytes: a secret has 1 to %d bytes", key, maxValue)
+	}
+}
+
+// maxValue is the most bytes a secret has (CreateSecret, API reference:
+// SecretString).
+const maxValue = 65536
 
 func (v *validator) secretVersion(s *Secret, key string) {
 	if s.VersionID == "" {
@@ -140,98 +172,6 @@ func (v *validator) secretVersion(s *Secret, key string) {
 	}
 }
 
-func (v *validator) targets() {
-	names := map[string]int{}
-	for i := range v.c.Targets {
-		t, key := &v.c.Targets[i], fmt.Sprintf("targets[%d]", i)
-		up := []any{t}
-		if t.Name == "" {
-			v.fault(&t.Name, up, "", "%s.name: missing", key)
-		} else if first, taken := names[t.Name]; taken {
-			v.fault(&t.Name, up, "", "%s.name: %q is already the name of targets[%d]", key, t.Name, first)
-		}
-		names[t.Name] = i
-		switch {
-		case t.Process == nil && len(t.Command) == 0:
-			v.fault(t, nil, "give process: {pid_file: PATH} or command: [PROGRAM, ARGUMENT]", "%s: nothing to tell", key)
-		case t.Process != nil && len(t.Command) > 0:
-			v.fault(&t.Command, up, "", "%s: give process or command, not both", key)
-		case t.Process != nil:
-			v.absolute(&t.Process.PIDFile, []any{&t.Process, t}, key+".process.pid_file")
-		case t.Signal != "":
-			v.fault(&t.Signal, up, "", "%s.signal: only a process can be sent a signal", key)
-		}
-		v.atLeast(&t.Timeout, MinInterval, up, key+".timeout")
-	}
-}
-
-func (v *validator) files() {
-	paths := map[string]int{}
-	taken := v.ownFiles()
-	for i := range v.c.Files {
-		f, key := &v.c.Files[i], fmt.Sprintf("files[%d]", i)
-		up := []any{f}
-		v.absolute(&f.Path, up, key+".path")
-		if what := taken[f.Path]; what != "" {
-			v.fault(&f.Path, up, "choose another path", "%s.path: %s is %s", key, f.Path, what)
-		}
-		if first, taken := paths[f.Path]; taken && f.Path != "" {
-			v.fault(&f.Path, up, "", "%s.path: %s is already written by files[%d]", key, f.Path, first)
-		} else {
-			paths[f.Path] = i
-		}
-		v.template(f, key)
-		for j := range f.Notify {
-			name := f.Notify[j]
-			if !slices.ContainsFunc(v.c.Targets, func(t Target) bool { return t.Name == name }) {
-				v.fault(&f.Notify[j], up, "", "%s.notify: there is no target %q", key, name)
-			}
-		}
-	}
-}
-
-// ownFiles are the files that the configuration names for something else, by
-// path, with what they are.
-func (v *validator) ownFiles() map[string]string {
-	own := map[string]string{v.c.StateDir: "the state directory"}
-	for _, name := range []string{"state.json", "lock", "control.sock"} {
-		own[filepath.Join(v.c.StateDir, name)] = "a file of the state directory"
-	}
-	if abs, err := filepath.Abs(v.c.path); err == nil {
-		own[abs] = "the configuration itself"
-	}
-	if v.c.Endpoint != nil {
-		own[v.c.Endpoint.TokenFile.Path] = "the endpoint's token file"
-	}
-	if v.c.Source.Local != nil {
-		own[v.c.Source.Local.Path] = "the file of the local secrets"
-	}
-	for _, t := range v.c.Targets {
-		if t.Process != nil {
-			own[t.Process.PIDFile] = "the pid file of target " + t.Name
-		}
-	}
-	for i, f := range v.c.Files {
-		own[f.Template] = fmt.Sprintf("the template of files[%d]", i)
-	}
-	delete(own, "")
-	return own
-}
-
-func (v *validator) template(f *File, key string) {
-	up := []any{f}
-	hasContents := v.c.lines[&f.Contents] != 0
-	if (f.Template != "") == hasContents {
-		v.fault(f, nil, "", "%s: give either template (a file) or contents (the text itself)", key)
-	}
-	if n := len(f.Delims); n != 0 && (n != 2 || f.Delims[0] == "" || f.Delims[1] == "") {
-		v.fault(&f.Delims, up, `for example ["[[", "]]"]`, "%s.delims: want two delimiters", key)
-	}
-	if !slices.Contains([]string{"error", "zero"}, f.MissingKey) {
-		v.fault(&f.MissingKey, up, "", "%s.missing_key: want error or zero, not %q", key, f.MissingKey)
-	}
-}
-
 func (v *validator) rest() {
 	if t := v.c.Telemetry; t != nil {
 		v.hostPort(&t.Listen, []any{&v.c.Telemetry}, "telemetry.listen")
@@ -240,6 +180,9 @@ func (v *validator) rest() {
 		v.absolute(&a.Path, []any{&v.c.Audit}, "audit.path")
 	}
 	v.absolute(&v.c.StateDir, nil, "state_dir")
+	if v.c.OnExit != "keep" && v.c.OnExit != "remove" {
+		v.fault(&v.c.OnExit, nil, "", "on_exit: want keep or remove, not %q", v.c.OnExit)
+	}
 	l := &v.c.Log
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, l.Level) {
 		v.fault(&l.Level, []any{&v.c.Log}, "", "log.level: want debug, info, warn or error, not %q", l.Level)
@@ -267,7 +210,7 @@ func (v *validator) absolute(path *string, up []any, key string) {
 }
 
 func (v *validator) role(arn *string, key string) {
-	if !roleARN.MatchString(*arn) {
+	if !secret.IsRole(*arn) {
 		v.fault(arn, nil, "want arn:<partition>:iam::<account>:role/<name>", "%s: %q is no role ARN", key, *arn)
 	}
 }

@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
+
+	"secretsd/agent/secret"
 )
 
 func (v *validator) endpoint() {
@@ -96,6 +99,10 @@ func (v *validator) onDemand(d *OnDemand, up []any) {
 	if d.MaxEntries < 1 {
 		v.fault(&d.MaxEntries, up, "", "endpoint.on_demand.max_entries: want at least 1")
 	}
+	v.roles(d.Roles, up, "endpoint.on_demand.roles")
+	if d.MaxRoles < 1 {
+		v.fault(&d.MaxRoles, up, "leave roles out if none may be assumed", "endpoint.on_demand.max_roles: want at least 1")
+	}
 	v.atLeast(&d.Interval, MinInterval, up, "endpoint.on_demand.interval")
 	if d.Interval > v.c.Refresh.MaxStale {
 		v.fault(&d.Interval, up, "", "endpoint.on_demand.interval: %s is longer than refresh.max_stale, %s", d.Interval.Std(), v.c.Refresh.MaxStale.Std())
@@ -152,6 +159,11 @@ func (v *validator) clients(e *Endpoint) {
 			v.fault(&c.Secrets, up, "for example secrets: [prod/db, prod/app/*]", "%s.secrets: it may read none", key)
 		}
 		v.patterns(c.Secrets, up, key+".secrets")
+		v.roles(c.Roles, up, key+".roles")
+		if len(c.Roles) > 0 && !v.c.rolesInUse() {
+			v.fault(&c.Roles, up, "give endpoint.on_demand.roles too, which bounds what every client may have assumed",
+				"%s.roles: no role is assumed, for there is neither endpoint.on_demand.roles nor a secret with role_arn", key)
+		}
 	}
 }
 
@@ -173,6 +185,22 @@ func (v *validator) patterns(list []string, up []any, key string) {
 	for i, p := range list {
 		if p == "" || strings.ContainsAny(p, " \t\r\n") {
 			v.fault(&list[i], up, "write a name, an ARN or a glob such as prod/*", "%s: %q matches no secret", key, p)
+		}
+	}
+}
+
+// rolesInUse reports whether anything can be read with a role of its own.
+func (c *Config) rolesInUse() bool {
+	if e := c.Endpoint; e != nil && e.OnDemand != nil && len(e.OnDemand.Roles) > 0 {
+		return true
+	}
+	return slices.ContainsFunc(c.Secrets, func(s Secret) bool { return s.RoleARN != "" })
+}
+
+func (v *validator) roles(list []string, up []any, key string) {
+	for i, p := range list {
+		if !secret.CanBeRole(p) {
+			v.fault(&list[i], up, "write the ARN of a role or a glob of it, such as arn:aws:iam::123456789012:role/app/*", "%s: %q matches no role", key, p)
 		}
 	}
 }

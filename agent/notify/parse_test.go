@@ -105,28 +105,61 @@ func FuzzParseStatus(f *testing.F) {
 	})
 }
 
-func TestTargetsAreValidated(t *testing.T) {
-	for name, tc := range map[string]struct {
-		target notify.Target
-		part   string
-	}{
-		"signal":        {notify.Target{Name: "a", PidFile: "/run/a", Signal: 1}, ""},
-		"command":       {notify.Target{Name: "a", Command: []string{"true", "{}"}}, ""},
-		"no name":       {notify.Target{Command: []string{"true"}}, "name is missing"},
-		"nothing":       {notify.Target{Name: "a"}, "either a pid file or a command"},
-		"both":          {notify.Target{Name: "a", PidFile: "/x", Signal: 1, Command: []string{"true"}}, "either a pid file or a command"},
-		"relative":      {notify.Target{Name: "a", PidFile: "run/a", Signal: 1}, "not an absolute path"},
-		"no signal":     {notify.Target{Name: "a", PidFile: "/run/a"}, "signal is missing"},
-		"wrong signal":  {notify.Target{Name: "a", PidFile: "/run/a", Signal: 99}, "not a signal"},
-		"stop":          {notify.Target{Name: "a", PidFile: "/run/a", Signal: syscall.SIGSTOP}, "no process can handle it"},
-		"relative hook": {notify.Target{Name: "a", Command: []string{"bin/x"}}, "is a relative path"},
-		"empty hook":    {notify.Target{Name: "a", Command: []string{""}}, "command is empty"},
-		"NUL":           {notify.Target{Name: "a", Command: []string{"true", "a\x00b"}}, "NUL"},
-		"negative":      {notify.Target{Name: "a", Command: []string{"true"}, Debounce: -1}, "cannot be negative"},
+func FuzzParseParent(f *testing.F) {
+	f.Add([]byte("8200 (a) R 1 2 (b)) S 8196 8196 5457 0 -1"))
+	f.Add([]byte("8200 (cat"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		pid, err := notify.ParseParent(b)
+		if err == nil && (pid < 0 || !bytes.Contains(b, []byte(strconv.Itoa(pid)))) {
+			t.Fatalf("%q: parent %d", b, pid)
+		}
+	})
+}
+
+// FuzzCmdline: an argv0 is what comes before the first NUL, and nothing is none.
+func FuzzCmdline(f *testing.F) {
+	f.Add([]byte("nginx: master process nginx\x00\x00"))
+	f.Add([]byte("\x00"))
+	f.Add([]byte("no end"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		argv0, ok := notify.ParseArgv0(b)
+		if ok != (argv0 != "") || strings.ContainsRune(argv0, 0) || !bytes.HasPrefix(b, []byte(argv0)) ||
+			len(b) > len(argv0) && b[len(argv0)] != 0 {
+			t.Fatalf("%q: argv0 %q, %v", b, argv0, ok)
+		}
+	})
+}
+
+func FuzzCgroup(f *testing.F) {
+	f.Add([]byte("0::/system.slice/app.service\n"), "/system.slice/app.service")
+	f.Add([]byte("12:pids:/a:b\n1:name=systemd:/a/b/c\n"), "/a/b")
+	f.Add([]byte("0::/ab"), "/a")
+	f.Add([]byte("::\n\n:"), "/")
+	f.Fuzz(func(t *testing.T, b []byte, path string) {
+		if notify.Within(b, path) && !bytes.Contains(b, []byte(":"+path)) {
+			t.Fatalf("%q is within %q", b, path)
+		}
+	})
+}
+
+func TestWithinAControlGroup(t *testing.T) {
+	file := "13:memory:/docker/1:2/app\n1:name=systemd:/user.slice\n0::/system.slice/app.service\n"
+	for path, want := range map[string]bool{
+		"/system.slice/app.service": true, "/system.slice": true, "/docker/1:2": true, "/user.slice": true,
+		"/system.slice/app": false, "/system.slice/app.service/x": false, "app.service": false, "/docker/1": false,
 	} {
-		err := tc.target.Validate()
-		if tc.part == "" && err != nil || tc.part != "" && (err == nil || !strings.Contains(err.Error(), tc.part)) {
-			t.Errorf("%s: got %v, want %q", name, err, tc.part)
+		if notify.Within([]byte(file), path) != want {
+			t.Errorf("within %s: want %v", path, want)
+		}
+	}
+}
+
+func TestNested(t *testing.T) {
+	for status, want := range map[string]bool{
+		"Name:\tx\nNSpid:\t7\n": false, "Name:\tx\nNSpid:\t7\t1\n": true, "Name:\tx\n": false, "": false,
+	} {
+		if notify.Nested([]byte(status)) != want {
+			t.Errorf("%q: want %v", status, want)
 		}
 	}
 }

@@ -35,6 +35,51 @@ func parseStat(b []byte) (start time.Duration, err error) {
 	return time.Duration(ticks) * tick, nil
 }
 
+// parseParent returns the pid of a process's parent: field 4 of /proc/PID/stat.
+func parseParent(b []byte) (int, error) {
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(fields) < 2 {
+		return 0, errors.New("parse stat: no parent")
+	}
+	pid, err := strconv.ParseUint(fields[1], 10, 31)
+	if err != nil {
+		return 0, errors.New("parse stat: parent is not a number")
+	}
+	return int(pid), nil
+}
+
+// parseArgv0 returns the first argument in /proc/PID/cmdline, and false for a
+// kernel thread or a zombie, which have none (proc_pid_cmdline(5)).
+func parseArgv0(b []byte) (string, bool) {
+	argv0, _, _ := bytes.Cut(b, []byte{0})
+	return string(argv0), len(argv0) > 0
+}
+
+// within reports whether b, which is /proc/PID/cgroup, says that the process is
+// in the control group at path or below it, in any of the hierarchies there are.
+// A line is "hierarchy:controllers:path" (cgroups(7)).
+func within(b []byte, path string) bool {
+	for line := range bytes.Lines(b) {
+		fields := strings.SplitN(strings.TrimSuffix(string(line), "\n"), ":", 3)
+		if len(fields) == 3 && (fields[2] == path || strings.HasPrefix(fields[2], path+"/")) {
+			return true
+		}
+	}
+	return false
+}
+
+// nested reports whether b, which is /proc/PID/status, is that of a process in a
+// pid namespace below the reader's, in which it has a further pid (NSpid,
+// proc_pid_status(5)).
+func nested(b []byte) bool {
+	for line := range strings.Lines(string(b)) {
+		if pids, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			return len(strings.Fields(pids)) > 1
+		}
+	}
+	return false
+}
+
 // procStatus is what counts of /proc/PID/status (proc_pid_status(5)).
 type procStatus struct {
 	tgid       int

@@ -1,11 +1,13 @@
 package notify
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"strconv"
+	"slices"
 	"syscall"
 	"time"
 
@@ -26,10 +28,24 @@ func boottime() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// signalProcess sends t.Signal to the process that t.PidFile names, if it is
-// the process that wrote the file and has not seen c yet.
-func signalProcess(t Target, c Change) error {
-	file, err := readPidFile(t.PidFile)
+// signalProcess sends s.Signal to the processes that s.Process describes and that
+// have not seen c yet.
+func (w *teller) signalProcess(ctx context.Context, s Step, c Change) error {
+	if s.Process.PidFile != "" {
+		return signalPidFile(s, c)
+	}
+	find := w.finderOf(s.Process)
+	pids, err := find.find(ctx)
+	if err != nil {
+		return err
+	}
+	return w.signalEach(ctx, find, pids, s.Signal, c)
+}
+
+// signalPidFile signals the process that a pid file names, if it is the one that
+// wrote the file.
+func signalPidFile(s Step, c Change) error {
+	file, err := readPidFile(s.Process.PidFile)
 	if err != nil {
 		return err
 	}
@@ -48,16 +64,100 @@ func signalProcess(t Target, c Change) error {
 	if err := file.vouchesFor(p.pid, id); err != nil {
 		return err
 	}
-	// The start time is rounded down, so a process that seems to have started
-	// later has; where the rounding leaves it open the signal is sent.
-	if c.Boottime > 0 && id.start >= c.Boottime {
+	if id.hasRead(c) {
 		return errUnneeded
 	}
-	return p.tell(t.Signal, id)
+	return p.tell(s.Signal, id)
 }
 
-// refused keeps the agent from signalling itself and pid 1, which in a shared
-// pid namespace is no application either.
+// hasRead reports whether the process began after c was published. The start
+// time is rounded down, so a process that seems to have started later has; where
+// the rounding leaves it open it has not.
+func (id identity) hasRead(c Change) bool { return c.Boottime > 0 && id.start >= c.Boottime }
+
+// told says that a process was told of what was published at a time since boot,
+// so that an attempt that did not reach all processes can be made again for the
+// others alone.
+type told map[life]time.Duration
+
+// life is one process, whoever gets its pid after it.
+type life struct {
+	pid   int
+	start time.Duration
+}
+
+// signalEach signals each of pids that find still finds.
+func (w *teller) signalEach(ctx context.Context, find finder, pids []int, sig syscall.Signal, c Change) error {
+	before := w.told
+	w.told = told{}
+	var missed []error
+	for _, pid := range pids {
+		err := w.signalOne(ctx, find, pid, sig, c, before)
+		if err != nil && !errors.Is(err, errUnneeded) {
+			missed = append(missed, err)
+		}
+	}
+	if len(missed) > 0 {
+		return worst(missed, len(pids))
+	}
+	reached := len(w.told)
+	w.told = nil
+	if reached == 0 {
+		return errUnneeded
+	}
+	return nil
+}
+
+// signalOne signals pid, if find finds it when it is pinned, and if it was not
+// told before.
+func (w *teller) signalOne(ctx context.Context, find finder, pid int, sig syscall.Signal, c Change, before told) error {
+	p, err := pin(pid)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	still, findErr := find.still(ctx, pid)
+	id, err := p.identify()
+	switch {
+	case err != nil:
+		return err
+	case findErr != nil:
+		return findErr
+	case !still:
+		return gone(pid)
+	case id.hasRead(c):
+		return errUnneeded
+	}
+	is := life{pid, id.start}
+	if at, ok := before[is]; !ok || at < c.Boottime || c.Boottime == 0 {
+		if err := p.tell(sig, id); err != nil {
+			return err
+		}
+	}
+	w.told[is] = c.Boottime
+	return nil
+}
+
+// worst returns the error that somebody can do most about, of an attempt that
+// missed some of n processes. One that has ended meanwhile needs nothing more if
+// others are there; but whatever has taken its place is looked for again.
+func worst(missed []error, n int) error {
+	slices.SortStableFunc(missed, func(a, b error) int { return cmp.Compare(rank(a), rank(b)) })
+	if n == 1 {
+		return missed[0]
+	}
+	f := &failure{class: classOf(missed[0]), msg: fmt.Sprintf("%d of %d processes were not told", len(missed), n), cause: missed[0]}
+	f.hint = hintOf(missed[0])
+	return f
+}
+
+// rank orders the classes of failures by how much somebody can do about them.
+func rank(err error) int {
+	return map[class]int{failed: 0, unready: 1, absent: 2}[classOf(err)]
+}
+
+// refused keeps the agent from signalling itself and pid 1, when all that is
+// known of a process is its pid.
 func refused(pid int) error {
 	if pid != 1 && pid != os.Getpid() {
 		return nil
@@ -119,7 +219,7 @@ func pin(pid int) (*pinned, error) {
 		}
 	}
 	// EINVAL and, on newer kernels, ENOENT: the id of a thread.
-	return nil, &failure{msg: fmt.Sprintf("pin process %d", pid), cause: err, hint: "the pid file must name a process, not one of its threads"}
+	return nil, &failure{msg: fmt.Sprintf("pin process %d", pid), cause: err, hint: "it must be the id of a process, not of one of its threads"}
 }
 
 func (p *pinned) close() { _ = unix.Close(p.fd) }
@@ -165,12 +265,11 @@ func (p *pinned) identify() (identity, error) {
 }
 
 func readIdentity(pid int) (identity, error) {
-	dir := "/proc/" + strconv.Itoa(pid)
-	stat, err := os.ReadFile(dir + "/stat")
+	stat, err := os.ReadFile(procFile(pid, "stat"))
 	if err != nil {
 		return identity{}, err
 	}
-	status, err := os.ReadFile(dir + "/status")
+	status, err := os.ReadFile(procFile(pid, "status"))
 	if err != nil {
 		return identity{}, err
 	}

@@ -113,18 +113,7 @@ func pidFileOf(t *testing.T, p *process) string {
 }
 
 func hup(path string) notify.Target {
-	return notify.Target{Name: "app", PidFile: path, Signal: syscall.SIGHUP, Debounce: 100 * time.Millisecond}
-}
-
-// wantFailure fails unless err has the class and its text holds part.
-func wantFailure(t *testing.T, err error, class, part string) {
-	t.Helper()
-	if err == nil || errors.Is(err, notify.ErrUnneeded) {
-		t.Fatalf("got %v, want a failure with %q", err, part)
-	}
-	if got := notify.ClassOf(err); got != class || !strings.Contains(err.Error(), part) {
-		t.Errorf("got %s: %v, want %s with %q", got, err, class, part)
-	}
+	return notify.Target{Name: "app", Step: notify.Step{Process: &notify.Process{PidFile: path}, Signal: syscall.SIGHUP}, Debounce: 100 * time.Millisecond}
 }
 
 func needRoot(t *testing.T) {
@@ -454,7 +443,7 @@ func TestAProcessThatTheAgentMayNotSignal(t *testing.T) {
 	needRoot(t)
 	p := counter(t)
 	target := hup(pidFileOf(t, p))
-	if err := os.Chmod(filepath.Dir(filepath.Dir(target.PidFile)), 0o755); err != nil {
+	if err := os.Chmod(filepath.Dir(filepath.Dir(target.Process.PidFile)), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	var err error
@@ -469,14 +458,21 @@ func TestAProcessThatTheAgentMayNotSignal(t *testing.T) {
 
 func TestDescriptorsAndGoroutinesAreGivenBack(t *testing.T) {
 	p := counter(t)
+	hangingBus(t)
+	well, requests := server(t, 200)
+	silent := wild(t, silence)
+	unit, cut := reload(), request("http://"+silent, "")
+	unit.Timeout, cut.Timeout = 5*time.Millisecond, 5*time.Millisecond
 	targets := []notify.Target{
+		unit, cut, request(well, ""), request("http://127.0.0.1:1", ""),
+		found(notify.Process{Exe: "/no/such/program"}), found(notify.Process{Argv0: "app"}), found(notify.Process{Cgroup: "/none"}),
 		hup(pidFileOf(t, p)),
 		hup(filepath.Join(t.TempDir(), "none")),
 		hup(pidFile(t, "rubbish")),
 		hup(pidFile(t, "1")),
-		{Name: "true", Command: []string{"true"}},
-		{Name: "false", Command: []string{"false"}},
-		{Name: "slow", Command: []string{"sleep", "60"}, Timeout: time.Millisecond},
+		hook("true"),
+		hook("false"),
+		{Name: "slow", Step: notify.Step{Command: []string{"sleep", "60"}, Timeout: time.Millisecond}},
 	}
 	count := func() (fds, goroutines int) {
 		entries, err := os.ReadDir("/proc/self/fd")
@@ -491,6 +487,7 @@ func TestDescriptorsAndGoroutinesAreGivenBack(t *testing.T) {
 			for _, target := range targets {
 				_ = attempt(target, change("/a"))
 			}
+			<-requests
 		}
 	}
 	all(1)

@@ -10,24 +10,12 @@ import (
 	"time"
 )
 
-const (
-	// patience is how long a process may be unready before it is warned about.
-	patience = 10 * time.Second
-	// warnAgain is how often a target that keeps failing is warned about.
-	warnAgain = 10 * time.Minute
-)
-
-// attemptFunc tells t of c. It returns nil if t has been told, errUnneeded if
-// there was nothing to tell, and else an error with a class. It may take as
-// long as t's time-out, and it is never called twice at a time.
-type attemptFunc func(ctx context.Context, t Target, c Change) error
-
 // queue holds what one target is owed. Changes merge, so it never grows.
 type queue struct {
 	name    string
 	log     *slog.Logger
 	settled func(string, Outcome)
-	attempt attemptFunc
+	world   world
 	wake    chan struct{} // something changed; capacity 1
 	gone    chan struct{} // closed when the target is no longer configured
 
@@ -39,28 +27,17 @@ type queue struct {
 	due     time.Time // when owed may be told
 	gate    time.Time // end of the debounce
 	told    time.Time // last delivery
+	last    string    // last outcome
 	trouble trouble
+	trial   trial
 }
 
-// trouble is what stands between a target and what it is owed. It lasts until
-// a delivery.
-type trouble struct {
-	err    error
-	class  class
-	tries  int       // attempts in a row that ended with class; a newer change starts again
-	total  int       // attempts for this debt
-	since  time.Time // when class began
-	noted  bool      // absence has been logged
-	said   string    // what it said
-	warned time.Time // last warning
-}
-
-func newQueue(t Target, log *slog.Logger, settled func(string, Outcome), attempt attemptFunc) *queue {
+func newQueue(t Target, log *slog.Logger, settled func(string, Outcome), w world) *queue {
 	return &queue{
 		name:    t.Name,
 		log:     log.With("target", t.Name),
 		settled: settled,
-		attempt: attempt,
+		world:   w,
 		wake:    make(chan struct{}, 1),
 		gone:    make(chan struct{}),
 		target:  t,
@@ -71,24 +48,43 @@ func newQueue(t Target, log *slog.Logger, settled func(string, Outcome), attempt
 func (q *queue) push(c Change) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.retired {
+	switch {
+	case q.retired:
 		return false
-	}
-	if q.owed != nil && q.target.ignores(c) {
+	case c.Told > 0:
+		q.resume(c)
 		return true
-	}
-	if q.owed == nil {
+	case q.owed != nil && q.target.ignores(c):
+		return true
+	case q.owed == nil:
 		q.owed = &c
-		q.due = q.gate
-	} else {
+		q.due = later(q.gate, time.Now().Add(q.target.splayed(c)))
+	default:
 		merged := q.owed.merge(c)
 		q.owed = &merged
 		// A newer change does not wait for the back-off of the older one.
-		q.trouble.tries = 0
-		q.due = earlier(q.due, q.gate)
+		if q.trouble.err != nil || c.Reason == ReasonManual {
+			q.trouble.tries = 0
+			q.due = earlier(q.due, q.gate)
+		}
 	}
 	q.signal()
 	return true
+}
+
+// splayed draws how long c waits because of the target's splay.
+func (t Target) splayed(c Change) time.Duration {
+	if t.Splay <= 0 || c.Reason == ReasonManual || t.ignores(c) {
+		return 0
+	}
+	return rand.N(t.Splay)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -114,8 +110,11 @@ func (q *queue) retarget(t Target) {
 		return
 	}
 	q.target = t
+	if q.trouble.err != nil {
+		q.due = earlier(q.due, q.gate)
+	}
 	q.trouble = trouble{}
-	q.due = earlier(q.due, q.gate)
+	q.trial.retarget(t, time.Now())
 	q.signal()
 }
 
@@ -123,22 +122,28 @@ func (q *queue) retarget(t Target) {
 func (q *queue) retire() {
 	q.mu.Lock()
 	q.retired = true
-	c := q.owed
-	q.owed = nil
+	c, ok := united(q.trial.change, q.owed)
+	q.owed, q.trial = nil, trial{}
 	close(q.gone)
 	q.mu.Unlock()
-	if c != nil {
-		q.drop(*c)
+	if ok {
+		q.drop(c)
 	}
 }
 
 func (q *queue) drop(c Change) {
-	q.log.Warn("owed notification dropped, its target is no longer configured", "reason", c.Reason.String())
+	if c.Told > 0 {
+		q.log.Info("no longer waiting for the target to confirm, it is no longer configured", "reason", c.Reason.String())
+	} else {
+		q.log.Warn("owed notification dropped, its target is no longer configured", "reason", c.Reason.String())
+	}
 	q.settled(q.name, Outcome{Kind: Dropped, Change: c})
 }
 
 // run tells the target what it is owed until ctx is done or the target gone.
 func (q *queue) run(ctx context.Context) {
+	var ask asking
+	defer ask.end()
 	for {
 		select {
 		case <-ctx.Done():
@@ -147,13 +152,19 @@ func (q *queue) run(ctx context.Context) {
 			return
 		default:
 		}
-		t, c, wait := q.take(time.Now())
-		if c != nil {
-			began := time.Now()
-			q.finish(t, *c, began, q.tell(ctx, t, *c))
-			continue
+		now := time.Now()
+		next := q.next(now, ask.answer != nil)
+		switch next.do {
+		case tellOwed:
+			ask.cut()
+			q.finish(next.target, next.change, now, q.tell(ctx, next.target, next.change))
+		case askTarget:
+			ask = q.ask(ctx, next)
+		case climb:
+			q.climb(ctx, next, now)
+		case rest:
+			q.sleep(ctx, next.wait, &ask)
 		}
-		q.sleep(ctx, wait)
 	}
 }
 
@@ -163,25 +174,56 @@ func (q *queue) tell(ctx context.Context, t Target, c Change) error {
 	if t.ignores(c) {
 		return errUnneeded
 	}
-	return q.attempt(context.WithoutCancel(ctx), t, c)
+	return q.world.tell(context.WithoutCancel(ctx), t, 0, c)
 }
 
-// take returns what to tell now, or how long to wait for it; negative means
-// until something changes.
-func (q *queue) take(now time.Time) (Target, *Change, time.Duration) {
+// task is what the target's goroutine does next.
+type task struct {
+	do     doing
+	wait   time.Duration // of rest; negative means until something changes
+	target Target
+	change Change
+	n      int // the step to climb to, or the round of a question
+	limit  time.Duration
+}
+
+type doing int
+
+const (
+	rest      doing = iota
+	tellOwed        // what is owed is due
+	askTarget       // whether it works with what it was told
+	climb           // it does not: on to the next step of the ladder
+)
+
+// next returns what to do now.
+func (q *queue) next(now time.Time, asking bool) task {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch {
-	case q.owed == nil:
-		return Target{}, nil, -1
-	case q.due.After(now):
-		return Target{}, nil, q.due.Sub(now)
+	wait := time.Duration(-1)
+	if q.owed != nil {
+		if !q.due.After(now) {
+			q.telling, q.owed = q.owed, nil
+			return task{do: tellOwed, target: q.target, change: *q.telling}
+		}
+		wait = q.due.Sub(now)
 	}
-	q.telling, q.owed = q.owed, nil
-	return q.target, q.telling, 0
+	// A change that is about to be told makes the answer to the one before
+	// worthless; one that could not be told does not.
+	superseded := q.owed != nil && q.trouble.err == nil
+	if t, ok := q.trial.next(now, asking, superseded); ok {
+		t.target = q.target
+		if t.do != rest {
+			return t
+		}
+		if wait < 0 || t.wait >= 0 && t.wait < wait {
+			wait = t.wait
+		}
+	}
+	return task{do: rest, wait: wait}
 }
 
-func (q *queue) sleep(ctx context.Context, wait time.Duration) {
+func (q *queue) sleep(ctx context.Context, wait time.Duration, ask *asking) {
 	var due <-chan time.Time
 	if wait >= 0 {
 		timer := time.NewTimer(wait)
@@ -191,6 +233,10 @@ func (q *queue) sleep(ctx context.Context, wait time.Duration) {
 	select {
 	case <-due:
 	case <-q.wake:
+	case err := <-ask.answer:
+		round := ask.round
+		*ask = asking{}
+		q.answered(round, err)
 	case <-q.gone:
 	case <-ctx.Done():
 	}
@@ -202,11 +248,11 @@ func (q *queue) finish(t Target, c Change, began time.Time, err error) {
 	o := Outcome{Kind: Delivered, Change: c, Took: now.Sub(began)}
 	switch {
 	case err == nil:
-		total := q.paid(began.Add(t.Debounce), now)
+		total := q.paid(t, c, began.Add(t.Debounce), now)
 		q.log.Info("target told", "reason", c.Reason.String(), "paths", len(c.Paths),
 			"attempts", total+1, "took", o.Took)
 	case errors.Is(err, errUnneeded):
-		q.paid(time.Time{}, time.Time{})
+		q.unneeded()
 		o.Kind = Unneeded
 		q.log.Debug("notification not needed", "reason", c.Reason.String())
 	default:
@@ -221,97 +267,35 @@ func (q *queue) finish(t Target, c Change, began time.Time, err error) {
 			return
 		}
 	}
+	q.report(o)
+}
+
+// report notes and reports an outcome.
+func (q *queue) report(o Outcome) {
+	q.mu.Lock()
+	q.last = o.Kind.String()
+	q.mu.Unlock()
 	q.settled(q.name, o)
 }
 
-// paid ends a debt and returns how many attempts had failed before. A zero
-// gate means that nobody was told, which opens no debounce.
-func (q *queue) paid(gate, told time.Time) int {
+// paid books that the target was told of c, and returns how many attempts had
+// failed before. From here on its confirmation is awaited, if it has one.
+func (q *queue) paid(t Target, c Change, gate, told time.Time) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	total := q.trouble.total
 	q.telling, q.trouble = nil, trouble{}
-	if !gate.IsZero() {
-		q.gate, q.told = gate, told
+	q.gate, q.told = gate, told
+	q.due = later(q.due, q.gate)
+	if t.Confirm != nil && q.target.Confirm != nil && !q.retired {
+		q.trial.begin(q.target, c, told)
 	}
-	q.due = q.gate
 	return total
 }
 
-// keep puts a debt back whose attempt failed, behind what came meanwhile. It
-// returns false if the target has gone, and what there is to log.
-func (q *queue) keep(t Target, c Change, now, began time.Time, err error) (kept bool, say func()) {
+// unneeded ends a debt of which nobody had to be told, which opens no debounce.
+func (q *queue) unneeded() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.telling = nil
-	if q.retired {
-		return false, func() {}
-	}
-	tr := &q.trouble
-	if k := classOf(err); tr.err == nil || k != tr.class {
-		tr.class, tr.tries, tr.since = k, 0, now
-	}
-	tr.err = err
-	tr.tries++
-	tr.total++
-	if tr.class == failed {
-		// A hook that failed may have told its target all the same.
-		q.gate = began.Add(t.Debounce)
-	}
-	q.due = now.Add(backoff(tr.class, tr.tries, t.Retry))
-	if q.owed != nil {
-		c = c.merge(*q.owed)
-		tr.tries = 0
-		q.due = earlier(q.due, q.gate)
-	}
-	q.owed = &c
-	return true, q.complaint(now)
-}
-
-// complaint returns what logs the present trouble, once it deserves it. The
-// caller holds q.mu and calls the result without it.
-func (q *queue) complaint(now time.Time) func() {
-	tr := &q.trouble
-	err, attempts := tr.err, tr.total
-	switch {
-	case tr.class == absent:
-		if tr.noted {
-			return func() {}
-		}
-		tr.noted = true
-		return func() {
-			q.log.Info("nobody to tell yet, keeping the notification", "state", err.Error())
-		}
-	case tr.class == unready && now.Sub(tr.since) < patience:
-		return func() {}
-	case !tr.warned.IsZero() && now.Sub(tr.warned) < warnAgain && (err.Error() == tr.said || now.Sub(tr.warned) < patience):
-		return func() {} // another fault than the one said is said sooner
-	}
-	tr.warned, tr.said = now, err.Error()
-	return func() {
-		args := []any{"error", err.Error(), "attempts", attempts}
-		if hint := hintOf(err); hint != "" {
-			args = append(args, "hint", hint)
-		}
-		q.log.Warn("telling a target failed, keeping the notification", args...)
-	}
-}
-
-// backoff returns the wait after the tries-th attempt in a row that ended with
-// class k. It is drawn from the upper half of what it may be.
-func backoff(k class, tries int, r Retry) time.Duration {
-	first, limit := r.Initial, r.Max
-	switch k {
-	case absent:
-		first, limit = absentWait, maxProcessWait
-	case unready:
-		first, limit = unreadyWait, maxProcessWait
-	}
-	wait := limit
-	// 2^20 of the shortest first wait is beyond every limit in use, and a
-	// larger shift could overflow.
-	if tries <= 20 && first<<(tries-1)>>(tries-1) == first {
-		wait = min(limit, first<<(tries-1))
-	}
-	return wait/2 + rand.N(wait/2+1)
+	q.telling, q.trouble = nil, trouble{}
 }

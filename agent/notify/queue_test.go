@@ -20,15 +20,19 @@ import (
 type world struct {
 	answer func(t notify.Target, c notify.Change, nth int) error
 
-	mu    sync.Mutex
-	tried []attempt
-	ended []event
+	// confirm decides what the nth question is answered; nil always confirms.
+	confirm func(ctx context.Context, nth int) error
+
+	mu           sync.Mutex
+	tried, asked []attempt
+	ended        []event
 }
 
 type attempt struct {
 	after  time.Duration // since the test began
 	target string
 	change notify.Change
+	step   int
 }
 
 // start returns a running Notifier in w and what drains it.
@@ -43,15 +47,27 @@ func (w *world) start(t *testing.T, log *logs, targets ...notify.Target) (*notif
 	if log != nil {
 		opts.Logger = log.logger()
 	}
-	n := notify.NewFake(targets, opts, func(_ context.Context, tg notify.Target, c notify.Change) error {
-		w.mu.Lock()
-		w.tried = append(w.tried, attempt{time.Since(began), tg.Name, c})
-		nth := len(w.tried)
-		w.mu.Unlock()
-		if w.answer == nil {
-			return nil
-		}
-		return w.answer(tg, c, nth)
+	n := notify.NewFake(targets, opts, notify.FakeWorld{
+		Tell: func(_ context.Context, tg notify.Target, step int, c notify.Change) error {
+			w.mu.Lock()
+			w.tried = append(w.tried, attempt{time.Since(began), tg.Name, c, step})
+			nth := len(w.tried)
+			w.mu.Unlock()
+			if w.answer == nil {
+				return nil
+			}
+			return w.answer(tg, c, nth)
+		},
+		Probe: func(ctx context.Context, _ notify.Target, c notify.Change) error {
+			w.mu.Lock()
+			w.asked = append(w.asked, attempt{after: time.Since(began), change: c})
+			nth := len(w.asked)
+			w.mu.Unlock()
+			if w.confirm == nil {
+				return nil
+			}
+			return w.confirm(ctx, nth)
+		},
 	})
 	return n, runNotifier(t, n)
 }
@@ -76,7 +92,7 @@ func (w *world) kinds() []notify.OutcomeKind {
 }
 
 func command(name string) notify.Target {
-	return notify.Target{Name: name, Command: []string{"true"}, Debounce: time.Second}
+	return notify.Target{Name: name, Step: notify.Step{Command: []string{"true"}}, Debounce: time.Second}
 }
 
 func change(paths ...string) notify.Change {
@@ -293,7 +309,7 @@ func TestCommandsHearOfFirstPublicationsOnlyIfAsked(t *testing.T) {
 		w := &world{}
 		asked := command("asked")
 		asked.OnFirst = true
-		process := notify.Target{Name: "process", PidFile: "/run/app.pid", Signal: 1, Debounce: time.Second}
+		process := notify.Target{Name: "process", Step: notify.Step{Process: &notify.Process{PidFile: "/run/app.pid"}, Signal: 1}, Debounce: time.Second}
 		n, _ := w.start(t, nil, command("app"), asked, process)
 		first := change("/a")
 		first.First = true
@@ -510,11 +526,13 @@ func TestADebtIsGoneWhenItsOutcomeIsReported(t *testing.T) {
 		var owed [][]notify.Debt
 		opts := notify.Options{Settled: func(string, notify.Outcome) { owed = append(owed, n.Owed()) }}
 		nth := 0
-		n = notify.NewFake([]notify.Target{command("app")}, opts, func(context.Context, notify.Target, notify.Change) error {
-			if nth++; nth == 1 {
-				return notify.ErrFailed
-			}
-			return nil
+		n = notify.NewFake([]notify.Target{command("app")}, opts, notify.FakeWorld{
+			Tell: func(context.Context, notify.Target, int, notify.Change) error {
+				if nth++; nth == 1 {
+					return notify.ErrFailed
+				}
+				return nil
+			},
 		})
 		runNotifier(t, n)
 		n.Notify("app", change("/a"))

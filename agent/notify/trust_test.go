@@ -89,7 +89,7 @@ func TestCommandFilesOfOthersAreRefused(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 		// It is checked again when it is run.
-		if err := notify.Attempt(notify.Target{Name: "hook", Command: []string{path}}, change("/a")); err == nil {
+		if err := notify.Attempt(hook(path), change("/a")); err == nil {
 			t.Errorf("%s was run", path)
 		}
 	}

@@ -45,22 +45,10 @@ func withoutSuffix(s string) string {
 var (
 	// A Region becomes part of a host name, so nothing with a dot may pass.
 	regionPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	// The format AWS's own agent demands of roleArn.
-	rolePattern = regexp.MustCompile(`^arn:[\w-]+:iam::(\d{12}):role/[\w+=,.@/-]+$`)
 	// What a name and an ARN may be made of (CreateSecret, API reference).
 	idPattern = regexp.MustCompile(`^[A-Za-z0-9/_+=.@:-]+$`)
 )
 
 func validRegion(s string) bool { return regionPattern.MatchString(s) }
-
-func validRole(s string) bool { return rolePattern.MatchString(s) }
-
-// roleAccount returns the account a role belongs to, or "".
-func roleAccount(arn string) string {
-	if m := rolePattern.FindStringSubmatch(arn); m != nil {
-		return m[1]
-	}
-	return ""
-}
 
 func quote(s string) string { return strconv.Quote(s) }

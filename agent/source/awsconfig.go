@@ -196,7 +196,10 @@ func (s *Source) loadFile(ctx context.Context) (aws.CredentialsProvider, error) 
 }
 
 func (s *Source) apiOptions() []func(*middleware.Stack) error {
-	return []func(*middleware.Stack) error{awsmiddleware.AddUserAgentKeyValue("secretsd", firstOf(s.opts.Version, "unknown"))}
+	return []func(*middleware.Stack) error{
+		awsmiddleware.AddUserAgentKeyValue("secretsd", firstOf(s.opts.Version, "unknown")),
+		s.stats.count,
+	}
 }
 
 func firstOf(ss ...string) string {
@@ -229,17 +232,6 @@ func httpClient(t http.RoundTripper) *http.Client {
 		Timeout:       attemptTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-}
-
-// countingClient counts every request by its operation before it is sent.
-type countingClient struct {
-	*http.Client
-	stats *counters
-}
-
-func (c countingClient) Do(req *http.Request) (*http.Response, error) {
-	c.stats.call(awsmiddleware.GetOperationName(req.Context()))
-	return c.Client.Do(req)
 }
 
 // newBucket returns the tokens that retries of one client are paid with, so

@@ -256,10 +256,16 @@ func TestFallbackIsRememberedAndSaidOnce(t *testing.T) {
 				}
 				<-time.After(tc.pause - 10*time.Second)
 				fetch(0)
+				if n := s.Stats().SinglesOnly; n != 1 {
+					t.Errorf("%d clients do without batches, want 1", n)
+				}
 				if n := strings.Count(logged.String(), "one by one"); n != 1 || !strings.Contains(logged.String(), tc.log) {
 					t.Errorf("said %d times, want once with %q: %s", n, tc.log, logged.String())
 				}
 				<-time.After(11 * time.Second)
+				if n := s.Stats().SinglesOnly; n != 0 {
+					t.Errorf("%d clients do without batches after the pause", n)
+				}
 				fetch(1)
 				if n := strings.Count(logged.String(), "one by one"); n != 2 {
 					t.Errorf("said %d times over two periods", n)

@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -86,6 +87,26 @@ func (cs *clients) get(key clientKey, build func() *client) *client {
 	return c
 }
 
+// singlesOnly returns how many clients do without batch calls now.
+func (cs *clients) singlesOnly() int {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	n := 0
+	for _, e := range cs.m {
+		if !e.c.batches.allowed() {
+			n++
+		}
+	}
+	return n
+}
+
+// drop forgets the clients of role, in every Region.
+func (cs *clients) drop(role string) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	maps.DeleteFunc(cs.m, func(key clientKey, _ *clientEntry) bool { return key.role == role })
+}
+
 // client returns the client of key. It fails only while the configuration
 // cannot be loaded.
 func (s *Source) client(ctx context.Context, key clientKey) (*client, *secret.Error) {
@@ -100,7 +121,7 @@ func (s *Source) client(ctx context.Context, key clientKey) (*client, *secret.Er
 func (s *Source) newClient(b *base, key clientKey) *client {
 	cfg := b.cfg.Copy()
 	cfg.Region = key.region
-	cfg.HTTPClient = countingClient{Client: b.http, stats: &s.stats}
+	cfg.HTTPClient = b.http
 	chain := chainCredentials{inner: b.cfg.Credentials}
 	creds := chain
 	cfg.Credentials = chain
@@ -117,7 +138,8 @@ func (s *Source) newClient(b *base, key clientKey) *client {
 	}
 	if key.role != "" && b.roles {
 		creds = s.assumeRole(cfg, key.role, bucket)
-		c.accounts.learn(roleAccount(key.role))
+		_, account, _ := secret.ParseRole(key.role)
+		c.accounts.learn(account)
 	}
 	c.creds = creds
 	c.api = secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {

@@ -84,13 +84,15 @@ func TestRetriesAreThreeAndOnlyForWhatMayPass(t *testing.T) {
 	for _, tc := range []struct {
 		answer   *reply
 		attempts int
+		counted  string
 	}{
-		{apiError(500, "InternalServiceError", "oops"), 3},
-		{apiError(400, "ThrottlingException", "Rate exceeded"), 3},
-		{&reply{503, "<html>"}, 3},
-		{apiError(400, "AccessDeniedException", "no"), 1},
-		{apiError(400, "ResourceNotFoundException", "no"), 1},
-		{&reply{200, "garbage"}, 1},
+		{apiError(500, "InternalServiceError", "oops"), 3, "transient"},
+		{apiError(400, "ThrottlingException", "Rate exceeded"), 3, "throttled"},
+		{&reply{503, "<html>"}, 3, "transient"},
+		{apiError(400, "AccessDeniedException", "no"), 1, "denied"},
+		{apiError(400, "ResourceNotFoundException", "no"), 1, "not_found"},
+		{apiError(400, "InvalidRequestException", "marked for deletion"), 1, "invalid"},
+		{&reply{200, "garbage"}, 1, "transient"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			b := &backend{get: func(request) *reply { return tc.answer }}
@@ -100,8 +102,10 @@ func TestRetriesAreThreeAndOnlyForWhatMayPass(t *testing.T) {
 			if _, gets := b.count(); gets != tc.attempts {
 				t.Errorf("%v: %d attempts, want %d", tc.answer, gets, tc.attempts)
 			}
-			if s.Stats().Calls["GetSecretValue"] != uint64(tc.attempts) {
-				t.Errorf("%v: counted %v", tc.answer, s.Stats().Calls)
+			want := map[string]uint64{"ok": 0, "denied": 0, "not_found": 0, "throttled": 0, "invalid": 0, "transient": 0}
+			want[tc.counted] = uint64(tc.attempts)
+			if diff := cmp.Diff(want, s.Stats().Calls["GetSecretValue"]); diff != "" {
+				t.Errorf("%v: counted %s", tc.answer, diff)
 			}
 			if d := time.Since(start); d > 4*time.Second {
 				t.Errorf("%v: took %v", tc.answer, d)

@@ -33,7 +33,7 @@ func TestLocalServiceInProcessAndOverLoopback(t *testing.T) {
 				t.Errorf("%s: got %v, %v", r.Ref.ID, r.Version, r.Err)
 			}
 		}
-		if got := s.Stats().Calls; got["BatchGetSecretValue"] != 2 || got["GetSecretValue"] != 0 {
+		if got := s.Stats().Calls; got["BatchGetSecretValue"]["ok"] != 2 || got["GetSecretValue"]["ok"] != 0 {
 			t.Errorf("calls %v", got)
 		}
 	}

@@ -40,7 +40,7 @@ func (o *Options) check() error {
 	if o.Endpoint != "" {
 		errs = append(errs, checkEndpoint(o.Endpoint))
 	}
-	if o.RoleARN != "" && !validRole(o.RoleARN) {
+	if o.RoleARN != "" && !secret.IsRole(o.RoleARN) {
 		errs = append(errs, &OptionError{text: quote(o.RoleARN) + " is not the ARN of a role", hint: "write arn:aws:iam::ACCOUNT:role/NAME"})
 	}
 	if o.CredentialsFile != "" && o.Transport == nil {

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -92,8 +94,27 @@ func TestRolesAreAssumed(t *testing.T) {
 	if q.Get("RoleArn") != role || q.Get("ExternalId") != "ext-1" || q.Get("RoleSessionName") != "pod-name-with-spaces" || q.Get("Action") != "AssumeRole" {
 		t.Errorf("asked %v", q)
 	}
-	if got := s.Stats().Calls["AssumeRole"]; got != 1 {
+	if got := s.Stats().Calls["AssumeRole"]["ok"]; got != 1 {
 		t.Errorf("counted %d AssumeRole calls", got)
+	}
+}
+
+// TestCallsOfTheCredentialChainAreCounted takes the credentials of a pod.
+func TestCallsOfTheCredentialChainAreCounted(t *testing.T) {
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("a.web.token"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, tokens := &backend{}, &tokenService{}
+	s := overLoopback(t, b)
+	t.Setenv("AWS_ENDPOINT_URL_STS", serve(t, tokens))
+	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_ROLE_ARN": role, "AWS_WEB_IDENTITY_TOKEN_FILE": token} {
+		t.Setenv(name, value)
+	}
+	wantAll(t, s.Fetch(t.Context(), names(1)))
+	calls := s.Stats().Calls
+	if len(tokens.seen()) != 1 || calls["AssumeRoleWithWebIdentity"]["ok"] != 1 || calls["AssumeRole"]["ok"] != 0 || calls["GetSecretValue"]["ok"] != 1 {
+		t.Errorf("STS was asked %d times, counted %v", len(tokens.seen()), calls)
 	}
 }
 
@@ -199,5 +220,44 @@ func TestImpossibleRoleAsksNobody(t *testing.T) {
 	e := failure(t, fetchOne(t.Context(), inMemory(t, b), secret.Ref{ID: "a", RoleARN: "arn:aws:iam::1:user/x"}))
 	if e.Kind != secret.Invalid || len(b.seen()) != 0 {
 		t.Errorf("got %+v", e)
+	}
+}
+
+// TestARoleIsLetGo releases a role in the middle of a read with it, which ends
+// well; the next read assumes the role anew, and other roles are left alone.
+func TestARoleIsLetGo(t *testing.T) {
+	held, free := make(chan struct{}), make(chan struct{})
+	b, tokens := &backend{}, &tokenService{}
+	b.get = func(r request) *reply {
+		if r.SecretId == "slow" {
+			close(held)
+			<-free
+		}
+		return nil
+	}
+	s := overLoopback(t, b)
+	t.Setenv("AWS_ENDPOINT_URL_STS", serve(t, tokens))
+	as := func(id, role string) []secret.Ref {
+		ref := secret.Current(id)
+		ref.RoleARN = role
+		return []secret.Ref{ref}
+	}
+	const other = role + "-of-others"
+	wantAll(t, s.Fetch(t.Context(), append(as("a", role), as("a", other)...)))
+	slow := make(chan []source.Result)
+	go func() { slow <- s.Fetch(t.Context(), as("slow", role)) }()
+	<-held
+	s.Release(role)
+	close(free)
+	wantAll(t, <-slow)
+	for range 2 {
+		wantAll(t, s.Fetch(t.Context(), append(as("a", role), as("a", other)...)))
+	}
+	asked := map[string]int{}
+	for _, q := range tokens.seen() {
+		asked[q.Get("RoleArn")]++
+	}
+	if asked[role] != 2 || asked[other] != 1 {
+		t.Errorf("roles assumed: %v, want the one let go twice and the other once", asked)
 	}
 }

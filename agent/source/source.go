@@ -152,7 +152,11 @@ func (s *Source) ResolveRegion(ref secret.Ref) (string, error) {
 }
 
 // Stats returns what has been counted since New.
-func (s *Source) Stats() Stats { return s.stats.snapshot() }
+func (s *Source) Stats() Stats {
+	stats := s.stats.snapshot()
+	stats.SinglesOnly = s.clients.singlesOnly()
+	return stats
+}
 
 // Close closes idle connections. Reads under way go on, and the source may
 // still be used.
@@ -161,6 +165,11 @@ func (s *Source) Close() {
 		b.http.CloseIdleConnections()
 	}
 }
+
+// Release forgets all that is kept for role: its credentials, and what was learned
+// about its account. Reads under way keep what they have and end as they would
+// have; a later one assumes the role anew.
+func (s *Source) Release(role string) { s.clients.drop(role) }
 
 // Fetch reads every ref and returns one Result for each, in the same order;
 // equal refs are read once. A ref with neither stage nor version id is read at
@@ -226,7 +235,7 @@ func (s *Source) complete(ref secret.Ref) (secret.Ref, *secret.Error) {
 	if ref.RoleARN == "" {
 		ref.RoleARN = s.opts.RoleARN
 	}
-	if ref.RoleARN != "" && !validRole(ref.RoleARN) {
+	if ref.RoleARN != "" && !secret.IsRole(ref.RoleARN) {
 		return ref, invalidRef(ref.ID, quote(ref.RoleARN)+" is not the ARN of a role", "write arn:aws:iam::ACCOUNT:role/NAME")
 	}
 	if ref.Stage == "" && ref.VersionID == "" {

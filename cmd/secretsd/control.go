@@ -21,8 +21,8 @@ import (
 	"secretsd/agent/config"
 )
 
-// controlTimeout stands above the agent's own limit on waiting for a secret.
-const controlTimeout = 20 * time.Second
+// controlPatience stands above the agent's own limit on waiting for a secret.
+const controlPatience = 20 * time.Second
 
 // controlFlags say which agent is asked.
 type controlFlags struct{ stateDir, config string }
@@ -51,18 +51,25 @@ func (f *controlFlags) socket(cmd *cobra.Command) (string, error) {
 	return filepath.Join(config.DefaultStateDir, agent.ControlSocket), nil
 }
 
-// ask sends a request to the agent behind a control socket, and hands the body
+// question is a request to an agent.
+type question struct {
+	method, path string
+	query        url.Values
+	patience     time.Duration
+}
+
+// ask sends a question to the agent behind a control socket, and hands the body
 // of its answer to read.
-func ask(ctx context.Context, socket, path string, query url.Values, read func(io.Reader) error) error {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+func ask(ctx context.Context, socket string, q question, read func(io.Reader) error) error {
+	ctx, cancel := context.WithTimeout(ctx, q.patience)
 	defer cancel()
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}
 	defer transport.CloseIdleConnections()
 	// The host is not looked at: the socket says who is asked.
-	u := url.URL{Scheme: "http", Host: "control", Path: path, RawQuery: query.Encode()}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
+	u := url.URL{Scheme: "http", Host: "control", Path: q.path, RawQuery: q.query.Encode()}
+	req, err := http.NewRequestWithContext(ctx, q.method, u.String(), http.NoBody)
 	if err != nil {
 		return fmt.Errorf("ask the agent: %w", err)
 	}
@@ -111,6 +118,14 @@ func unreachable(socket string, err error) error {
 	return fmt.Errorf("ask the agent: %w", err)
 }
 
+// oneID wants one argument.
+func oneID(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usage("%s takes one ID, not %d", cmd.CommandPath(), len(args))
+	}
+	return nil
+}
+
 func newGet(e env) *cobra.Command {
 	var f controlFlags
 	var key string
@@ -123,12 +138,7 @@ secret: a string's text, anything else as JSON.
 
 It asks the running agent over its control socket, as root or the agent's own
 user. Exit code 4 means that the secret could not be read.`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usage("%s takes one ID, not %d", cmd.CommandPath(), len(args))
-			}
-			return nil
-		},
+		Args: oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := harden(); err != nil {
 				return err
@@ -141,7 +151,8 @@ user. Exit code 4 means that the secret could not be read.`,
 			if cmd.Flags().Changed("key") {
 				query.Set("key", key)
 			}
-			return ask(cmd.Context(), socket, "/secret", query, func(body io.Reader) error {
+			q := question{http.MethodGet, "/secret", query, controlPatience}
+			return ask(cmd.Context(), socket, q, func(body io.Reader) error {
 				if _, err := io.Copy(e.stdout, body); err != nil {
 					return fmt.Errorf("print secret: %w", err)
 				}

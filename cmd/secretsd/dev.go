@@ -192,6 +192,7 @@ files:
   - path: <DIR>/api_key
     contents: "{{ (secret \"api\").api_key }}\n"
 endpoint: {listen: "<ENDPOINT>", token_file: <DIR>/token}
+telemetry: {listen: "127.0.0.1:0"}
 `
 
 // writeSample writes the sample's files into dir and returns the path of its
@@ -232,6 +233,12 @@ func devTries(cfg *config.Config, addrs agent.Addrs, dir string) []try {
 	if e := cfg.Endpoint; e != nil && e.TokenFile.Path != "" {
 		tries = append(tries, try{"ask the endpoint", fmt.Sprintf(`curl -s -H "X-Aws-Parameters-Secrets-Token: $(cat %s)" 'http://%s/secretsmanager/get?secretId=%s'`,
 			e.TokenFile.Path, addrs.Endpoint, cfg.Secrets[0].ID)})
+	}
+	if exe, err := os.Executable(); err == nil {
+		tries = append(tries, try{"see what the agent holds, and what is wrong", exe + " status --state-dir " + cfg.StateDir})
+	}
+	if addrs.Telemetry != "" {
+		tries = append(tries, try{"the same as a page for browsers; metrics are at /metrics", "http://" + addrs.Telemetry + "/"})
 	}
 	return tries
 }

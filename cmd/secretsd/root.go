@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -55,7 +56,7 @@ exec ends with the code of its child.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%w; see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(newRun(e), newExec(e), newCheck(e), newRender(e), newStatus(e), newGet(e), newDev(e), newVersion(e))
+	root.AddCommand(newRun(e), newExec(e), newCheck(e), newRender(e), newPlan(e), newStatus(e), newGet(e), newRefresh(e), newDev(e), newConvert(e), newVersion(e))
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	return root
@@ -87,12 +88,19 @@ func configFlag(cmd *cobra.Command, path *string, def string) {
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 }
 
-// outputFlag adds --output.
-func outputFlag(cmd *cobra.Command, format *string) {
-	cmd.Flags().StringVarP(format, "output", "o", "text", "text, or json for programs")
+// outputFlag adds --output, which is one of formats, the first by default; they
+// are text and json where none are given.
+func outputFlag(cmd *cobra.Command, format *string, formats ...string) {
+	if len(formats) == 0 {
+		formats = []string{"text", "json"}
+	}
+	last := len(formats) - 1
+	list := strings.Join(formats[:last], ", ")
+	cmd.Flags().StringVarP(format, "output", "o", formats[0], list+", or "+formats[last]+" for programs")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	cmd.PreRunE = func(*cobra.Command, []string) error {
-		if *format != "text" && *format != "json" {
-			return usage("--output is text or json, not %q", *format)
+		if !slices.Contains(formats, *format) {
+			return usage("--output is %s or %s, not %q", list, formats[last], *format)
 		}
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,6 +18,47 @@ import (
 	"secretsd/agent/notify"
 )
 
+// statusHelp documents the JSON output too; a test holds that no field is missing.
+const statusHelp = `status shows every secret, file, target and client of the running agent, never a
+value or a token. It asks over the agent's control socket, as root or the agent's
+own user. --output wide shows ARNs and more of what clients were answered.
+
+With --ready it prints nothing if the agent is ready and ends with 0; if it is
+not, it says on standard error what is missing and ends with 1, for a Kubernetes
+exec probe. Exit code 1 means otherwise that no agent runs.
+
+--output json is one object. What is empty or does not apply is left out; times
+are RFC 3339, versions are version ids.
+
+  version, started_at, config, loaded_at, state_dir
+  ready, reasons          what /readyz says
+  endpoint, socket, telemetry, local
+                          the addresses bound
+  secrets[]  name, id, arn, optional, stage, version_id
+             confirmed_at, age_seconds, next_refresh
+             stale        the last due read failed: kind, error, hint say why
+             expired      the endpoint serves it no longer: older than max_stale
+             held_version_id, held_reason
+                          a version that is not used, for it is not what expect says
+  files[]    path, bundle, state
+                          in_place, waiting (waits_for), skipped, checking, held or
+                          degraded
+             secrets[]    name and version_id of what it was rendered from
+             held[]       the same of what a check has refused
+             expires_at   of the first of its certificates
+             error, hint, next_try
+  targets[]  name, kind, state
+             owed_since, attempts, next_attempt, last_told, last_outcome
+             unconfirmed  it did not confirm, after the last step of its ladder
+             ladder_step  by which it was told last and is to confirm
+             error, hint
+  clients[]  name, token_file, token_env, uids, gids
+             all          it may read everything; else secrets and roles
+             requests     by outcome; last_seen
+  child      state, pid, started_at, starts, crashes, last_exit, next_start, error
+  requests   to the endpoint by outcome, those of nobody known among them
+  on_demand  versions that are kept because clients asked for them`
+
 func newStatus(e env) *cobra.Command {
 	var f controlFlags
 	var format string
@@ -24,20 +66,16 @@ func newStatus(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what the running agent holds, and what is wrong",
-		Long: `status shows every secret, file and target of the running agent, never a value.
-It asks over the agent's control socket, as root or the agent's own user.
-
-With --ready it prints nothing and ends with 0 if the agent is ready and with 1
-if it is not, for a Kubernetes exec probe. Exit code 1 means otherwise that no
-agent runs.`,
-		Args: noArgs,
+		Long:  statusHelp,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			socket, err := f.socket(cmd)
 			if err != nil {
 				return err
 			}
 			var st agent.Status
-			err = ask(cmd.Context(), socket, "/status", nil, func(body io.Reader) error {
+			q := question{method: http.MethodGet, path: "/status", patience: controlPatience}
+			err = ask(cmd.Context(), socket, q, func(body io.Reader) error {
 				if err := json.NewDecoder(body).Decode(&st); err != nil {
 					return fmt.Errorf("read the agent's status: %w", err)
 				}
@@ -53,65 +91,82 @@ agent runs.`,
 			case format == "json":
 				return printJSON(e.stdout, &st)
 			}
-			return printStatus(e.stdout, &st, time.Now())
+			return printStatus(e.stdout, &st, time.Now(), format == "wide")
 		},
 	}
 	f.add(cmd)
-	outputFlag(cmd, &format)
-	cmd.Flags().BoolVar(&ready, "ready", false, "print nothing; say by the exit code whether the agent is ready")
+	outputFlag(cmd, &format, "text", "wide", "json")
+	cmd.Flags().BoolVar(&ready, "ready", false, "say by the exit code whether the agent is ready")
 	return cmd
 }
 
 // printStatus writes tables for people. What is wrong stands on lines of its
 // own below them, whole.
-func printStatus(w io.Writer, st *agent.Status, now time.Time) error {
+func printStatus(w io.Writer, st *agent.Status, now time.Time, wide bool) error {
 	var b, faults strings.Builder
-	state := "ready"
-	if !st.Ready {
-		state = "not ready"
+	writeHead(&b, st, now)
+	heading := "SECRET\tID\tVERSION\tSTAGE\tAGE\tNEXT\tSTATE"
+	if wide {
+		heading += "\tARN"
 	}
-	fmt.Fprintf(&b, "secretsd %s, %s, up %s", st.Version, state, span(now.Sub(st.StartedAt)))
-	if st.Endpoint != "" {
-		fmt.Fprintf(&b, ", endpoint %s", st.Endpoint)
-	}
-	b.WriteString("\n")
-	for _, reason := range st.Reasons {
-		fmt.Fprintf(&b, "  %s\n", shown(reason))
-	}
-	fault := func(what, name, err, hint string) {
-		if err == "" {
-			return
-		}
-		fmt.Fprintf(&faults, "%s %s: %s\n", what, shown(name), shown(err))
-		if hint != "" {
-			fmt.Fprintf(&faults, "  hint: %s\n", shown(hint))
-		}
-	}
-	table(&b, "SECRET\tVERSION\tSTAGE\tAGE\tNEXT\tSTATE", len(st.Secrets), func(i int) []string {
+	table(&b, heading, len(st.Secrets), func(i int) []string {
 		s := &st.Secrets[i]
-		fault("secret", s.Name, s.Error, s.Hint)
-		return []string{s.Name, s.VersionID, s.Stage, ageOf(s), until(s.NextRefresh, now), stateOf(s)}
+		if !s.Absent() {
+			writeFault(&faults, "secret", s.Name, s.Error, s.Hint)
+		}
+		row := []string{s.Name, s.ID, s.VersionID, s.Stage, ageOf(s), until(s.NextRefresh, now), stateOf(s)}
+		if wide {
+			row = append(row, s.ARN)
+		}
+		return row
 	})
 	table(&b, "FILE\tSTATE\tVERSIONS", len(st.Files), func(i int) []string {
 		f := &st.Files[i]
-		fault("file", f.Path, f.Error, f.Hint)
+		writeFault(&faults, "file", f.Path, f.Error, f.Hint)
 		return []string{f.Path, strings.ReplaceAll(f.State, "_", " ") + prefixed(" for ", f.WaitsFor), versionsOf(f.Secrets)}
 	})
 	table(&b, "TARGET\tKIND\tSTATE\tOWED\tFAILED", len(st.Targets), func(i int) []string {
 		t := &st.Targets[i]
-		fault("target", t.Name, t.Error, "")
-		owed := ""
-		if !t.OwedSince.IsZero() {
-			owed = span(now.Sub(t.OwedSince))
-		}
-		return []string{t.Name, t.Kind, string(t.State), owed, fmt.Sprint(t.Attempts)}
+		writeFault(&faults, "target", t.Name, t.Error, t.Hint)
+		return []string{t.Name, t.Kind, t.Describe(), since(t.OwedSince, now), fmt.Sprint(t.Attempts)}
 	})
-	childTable(&b, st.Child, now, fault)
+	childTable(&b, st.Child, now, func(what, name, err, hint string) { writeFault(&faults, what, name, err, hint) })
+	writeClients(&b, st, now, wide)
 	if faults.Len() > 0 {
 		b.WriteString("\n" + faults.String())
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func writeHead(b *strings.Builder, st *agent.Status, now time.Time) {
+	state := "ready"
+	if !st.Ready {
+		state = "not ready"
+	}
+	fmt.Fprintf(b, "secretsd %s, %s, up %s, %s\n", st.Version, state, span(now.Sub(st.StartedAt)), shown(st.Config))
+	var addresses []string
+	for _, a := range [][2]string{{"endpoint ", st.Endpoint}, {"socket ", st.Socket}, {"telemetry ", st.Telemetry}, {"local Secrets Manager ", st.Local}} {
+		if a[1] != "" {
+			addresses = append(addresses, a[0]+shown(a[1]))
+		}
+	}
+	if len(addresses) > 0 {
+		fmt.Fprintln(b, strings.Join(addresses, ", "))
+	}
+	for _, reason := range st.Reasons {
+		fmt.Fprintf(b, "  %s\n", shown(reason))
+	}
+}
+
+func writeFault(b *strings.Builder, what, name, err, hint string) {
+	if err == "" {
+		return
+	}
+	fmt.Fprintf(b, "%s %s: %s\n", what, shown(name), shown(err))
+	if hint != "" {
+		fmt.Fprintf(b, "  hint: %s\n", shown(hint))
+	}
 }
 
 // table writes a heading and n rows below a blank line, or nothing without
@@ -139,6 +194,8 @@ func stateOf(s *agent.SecretStatus) string {
 		return "not read yet"
 	case s.Expired:
 		return "expired, " + cmp.Or(s.Kind, "not confirmed")
+	case s.Absent():
+		return "absent, optional"
 	case s.VersionID == "":
 		return s.Kind
 	case s.Stale:
@@ -161,6 +218,14 @@ func ageOf(s *agent.SecretStatus) string {
 		return ""
 	}
 	return span(time.Duration(s.AgeSeconds * float64(time.Second)))
+}
+
+// since writes how long ago at was, or nothing for no time.
+func since(at, now time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return span(now.Sub(at))
 }
 
 func until(at, now time.Time) string {
@@ -193,6 +258,13 @@ func prefixed(prefix, s string) string {
 		return ""
 	}
 	return prefix + s
+}
+
+func suffixed(s, suffix string) string {
+	if s == "" {
+		return ""
+	}
+	return s + suffix
 }
 
 // shown keeps what others wrote from moving the cursor of a terminal.

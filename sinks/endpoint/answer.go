@@ -48,12 +48,19 @@ type Query struct {
 	// the stage of its entry.
 	VersionID string
 	Stage     string
+	// Role is the ARN of the role to be assumed for the read, or empty. A name
+	// then means a secret of the role's account. A configured secret that is read
+	// with that very role answers too.
+	Role string
 	// Refresh asks for a read from the service whatever is known.
 	Refresh bool
 	// Rights are the client's. Read answers [ErrForbidden] for what they do not
 	// allow, without asking the service: decided once by id, and where the
 	// secret is not configured once more by the ARN that came back.
 	Rights *Rights
+	// Of is that of the view which was published when the rights were decided. In
+	// the next a name may mean another secret.
+	Of any
 }
 
 // Answer is what a Reader found.
@@ -100,11 +107,11 @@ type request struct {
 	// patience returns a context that also ends when the client has gone, and what
 	// ends the watching; nil where the request's context does so already.
 	patience func(context.Context) (context.Context, func())
+	// view is what there was when the request came, or when it last looked again.
+	view *View
 	// passed are the settings whose checks at the door the same head has passed
 	// before, or nil.
 	passed *settings
-	// inFlight is how many requests are being answered, this one included.
-	inFlight int64
 }
 
 // header returns the first value of a header and whether it is there at all.
@@ -122,12 +129,15 @@ type response struct {
 	confirmed time.Time
 	// closes has the connection closed after the answer.
 	closes bool
-	// id is what the observer is told was asked for; see about.
-	id string
+	// id is what the observer is told was asked for, see about, and role the one
+	// that was to be assumed for it.
+	id, role string
 	// version is what body was made of, or nil.
 	version *secret.Version
 	// subject is what the answer was about, for whoever records it.
 	subject subject
+	// waited says that the request was one that waits for a change.
+	waited bool
 	// as is the outcome where it is not the one that status and body say.
 	as Outcome
 	// requestID is set in answers to the SDKs' protocol, and operation where its
@@ -141,6 +151,8 @@ type response struct {
 // secret and version where no value was given.
 type subject struct {
 	client string
+	// mark is the client's, or nil.
+	mark any
 	// secret is the configured name, or the ARN of one that is not configured;
 	// version the version id of the value given.
 	secret, version string
@@ -163,8 +175,6 @@ var (
 	respBadToken  = plain(http.StatusForbidden, "Bad Token")
 	respMethod    = plain(http.StatusMethodNotAllowed, "Not allowed")
 	respNotFound  = plain(http.StatusNotFound, "Not found")
-	respNoRoles   = jsonError(http.StatusBadRequest, "AccessDeniedException",
-		"roleArn needs clients[].roles in the agent's configuration, which gives none")
 	respForbidden = errorResponse(ErrForbidden)
 )
 
@@ -172,18 +182,30 @@ func plain(status int, body string) response {
 	return response{status: status, body: []byte(body)}
 }
 
+// moment is what one request is answered by. The two belong together: the
+// settings say who may read what is called db, and the view what that is.
+type moment struct {
+	settings *settings
+	view     *View
+}
+
 // core decides what a request is answered. It knows nothing of the server that
 // brings it.
 type core struct {
-	settings atomic.Pointer[settings]
-	view     atomic.Pointer[View]
-	reader   Reader
-	// polls are the requests that wait for a change.
-	polls atomic.Int64
+	now    atomic.Pointer[moment]
+	reader Reader
+	// answering are the requests of known clients under way, and polls those of
+	// them that wait for a change. Nobody else's count, so that whoever has no
+	// token cannot take the place of one who has.
+	answering, polls atomic.Int64
 	// bodies are the requests whose bodies are still to come.
-	bodies atomic.Int64
+	bodies bodies
 	// strangers are the requests that nobody known has sent.
 	strangers
+
+	// ended is closed when nobody is to wait for a change any more; nil means
+	// never.
+	ended <-chan struct{}
 
 	mu   sync.Mutex
 	next chan struct{} // closed by the next publish; nil where nobody waits
@@ -196,7 +218,9 @@ type core struct {
 // The response says who asked and what was given: whoever records answers does
 // it here.
 func (c *core) answer(ctx context.Context, r *request) response {
-	s := c.settings.Load()
+	now := c.now.Load()
+	s := now.settings
+	r.view = now.view
 	path, query := splitTarget(r.target)
 	if isSDK(r, path, query) {
 		return c.sdk(ctx, s, r)
@@ -207,7 +231,7 @@ func (c *core) answer(ctx context.Context, r *request) response {
 		limit += pingSlack
 	}
 	switch {
-	case r.inFlight-c.resting() > limit:
+	case c.full(limit):
 		return respOverLimit
 	case !ping && r.passed != s && !s.atDoor(r):
 		return respForwarded
@@ -218,18 +242,33 @@ func (c *core) answer(ctx context.Context, r *request) response {
 		if who = s.identify(r); who == nil {
 			return c.refuse(ctx, respBadToken)
 		}
+		if !c.begin(limit) {
+			return respOverLimit
+		}
+		defer c.end()
 	}
 	resp := c.allowed(ctx, s, who, r, path, query)
 	if who != nil {
-		resp.subject.client = who.name
+		resp.subject.client, resp.subject.mark = who.name, who.mark
 	}
 	return resp
 }
 
-// resting is how many of the requests in flight do nothing but wait: for a
-// change, for the rest of themselves, or to be refused. Each kind has a limit of
-// its own.
-func (c *core) resting() int64 { return c.polls.Load() + c.bodies.Load() + c.waiting.Load() }
+// full reports whether as many requests are being answered as may be. Those that
+// wait for a change have a limit of their own.
+func (c *core) full(limit int64) bool { return c.answering.Load()-c.polls.Load() >= limit }
+
+// begin counts the request of a known client, which ends with end. It returns
+// false, and counts nothing, if others have come before it.
+func (c *core) begin(limit int64) bool {
+	if c.answering.Add(1)-c.polls.Load() > limit {
+		c.end()
+		return false
+	}
+	return true
+}
+
+func (c *core) end() { c.answering.Add(-1) }
 
 // allowed answers a request whose client may ask; who is nil for /ping.
 func (c *core) allowed(ctx context.Context, s *settings, who *client, r *request, path, query string) response {
@@ -248,7 +287,7 @@ func (c *core) allowed(ctx context.Context, s *settings, who *client, r *request
 		if err := (&params{route: routeList}).parse(query, false); err != nil {
 			return plain(http.StatusBadRequest, err.Error())
 		}
-		return c.view.Load().list(who.rights)
+		return r.view.list(who.rights)
 	}
 	return c.route(ctx, s, who, r, path, query)
 }
@@ -265,29 +304,28 @@ func (c *core) route(ctx context.Context, s *settings, who *client, r *request, 
 	} else {
 		return respNotFound
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return plain(http.StatusBadRequest, err.Error())
-	case p.hasRole:
-		return respNoRoles
 	}
 	var resp response
 	if p.waitVersion != "" {
-		resp = c.poll(ctx, s, who, r, &p)
+		resp = c.poll(ctx, s, r, &p)
+		resp.waited = true
 	} else {
 		resp, _ = c.find(ctx, who, r, &p)
 	}
 	if p.key != "" && resp.version != nil {
 		resp = withKey(resp, resp.version, p.key)
 	}
+	resp.role = p.role
 	return resp
 }
 
 // find answers from the view, or else from the Reader.
 func (c *core) find(ctx context.Context, who *client, r *request, p *params) (resp response, fromView bool) {
 	if !p.refresh {
-		if hit := c.view.Load().find(p); hit != nil && hit.response.status != 0 {
-			if !hit.allowed(who.rights) {
+		if hit := r.view.find(p); hit != nil && hit.answers(p) {
+			if !hit.allowed(who.rights) || !who.rights.MayAssume(p.role) {
 				return respForbidden.about(p.id, nil), true
 			}
 			return hit.response.about(p.id, hit.version), true
@@ -304,9 +342,9 @@ func (c *core) read(ctx context.Context, req *request, p *params, rights *Rights
 	}
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
-	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Refresh: p.refresh, Rights: rights})
+	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Role: p.role, Refresh: p.refresh, Rights: rights, Of: req.view.Of})
 	if err != nil {
-		return errorResponse(err).about(p.id, nil)
+		return failedRead(p.role, err).about(p.id, nil)
 	}
 	if a.Body == nil {
 		a.Body = NewBody(a.Version)

@@ -70,6 +70,10 @@ func backendErrors(t *testing.T) map[string]error {
 		"NOTOKENSERVICE":      unanswered("AssumeRoleWithWebIdentity", "dial", refused(t)),
 		"SLOWCREDENTIALS":     unanswered("credentials", "no answer in time", context.DeadlineExceeded),
 		"ROLEDENIED":          &secret.Error{Op: "AssumeRole", Kind: secret.Denied, Code: "AccessDenied", Message: "not authorized", Status: 403},
+		"ROLEINVALID":         &secret.Error{Op: "AssumeRole", Kind: secret.Invalid, Code: "ValidationError", Message: "no", Status: 400},
+		"ROLETHROTTLED":       &secret.Error{Op: "AssumeRole", Kind: secret.Throttled, Code: "Throttling", Message: "Rate exceeded", Status: 400},
+		"ROLEREFUSED":         unanswered("AssumeRole", "dial", refused(t)),
+		"ROLESLOW":            unanswered("AssumeRole", "no answer in time", context.DeadlineExceeded),
 		"NOTCONFIGURED":       service(0, "AccessDeniedException", "not configured"),
 	}
 }

@@ -35,6 +35,8 @@ type client struct {
 	tokens     *Tokens
 	uids, gids []int
 	rights     *Rights
+	// mark is what [Options.Mark] returned for it.
+	mark any
 }
 
 // setClients takes over the top-level tokens, nil where there are none, and the
@@ -55,6 +57,9 @@ func (s *settings) setClients(tokens *Tokens, clients []Client) error {
 		}
 		names[c.Name] = true
 		if err := c.Rights.Secrets.Check(); err != nil {
+			errs = append(errs, fmt.Errorf("client %s: %w", c.Name, err))
+		}
+		if err := c.Rights.Roles.Check(); err != nil {
 			errs = append(errs, fmt.Errorf("client %s: %w", c.Name, err))
 		}
 		s.clients = append(s.clients, &client{name: c.Name, tokens: c.Tokens, uids: c.UIDs, gids: c.GIDs, rights: &c.Rights})

@@ -112,10 +112,6 @@ func parameterRows() []row {
 		{name: "the name is decoded", target: get + "?a%3Db+c%zz=1", status: 400, body: "unknown parameter: a=b c%zz"},
 		{name: "; does not separate", target: get + "?secretId;x=1", status: 400, body: "unknown parameter: secretId;x"},
 		{name: "the missing id comes before the role", target: get + "?roleArn=x", status: 400, body: "missing parameter secretId"},
-		{name: "C66 roles come later", target: get + "?secretId=MyTest&roleArn=arn:aws:iam::123456789012:role/TestRole", status: 400,
-			fault: fault("AccessDeniedException", "roleArn needs clients[].roles in the agent's configuration, which gives none")},
-		{name: "C66 path style", target: "/v1/MyTest?roleArn=arn:aws-cn:iam::123456789012:role/a/b%2Bc", status: 400,
-			fault: fault("AccessDeniedException", "roleArn needs clients[].roles in the agent's configuration, which gives none")},
 	}
 	for _, role := range []string{
 		"notAnArn", "", "arn:aws:iam::123456789012:user/X", "arn:aws:iam::12345:role/X",
@@ -211,9 +207,43 @@ func errorRows() []row {
 	return rows
 }
 
+const testRole = "arn:aws:iam::123456789012:role/TestRole"
+
+// roleRows are C66 and C68, and what is answered where STS could not be asked.
+func roleRows() []row {
+	as := func(role string, query *endpoint.Query) *endpoint.Query {
+		query.Role = role
+		return query
+	}
+	const v, cur, other = defaultVersion, secret.StageCurrent, "arn:aws-cn:iam::123456789012:role/a/b+c"
+	rows := []row{
+		{name: "C66", target: get + "?secretId=MyTest&roleArn=" + testRole, status: 200, body: object("MyTest", v, cur), query: as(testRole, q("MyTest", "", "", false))},
+		{name: "C66 path style", target: "/v1/MyTest?roleArn=arn:aws-cn:iam::123456789012:role/a/b%2Bc&refreshNow=1", status: 200, body: object("MyTest", v, cur),
+			query: as(other, q("MyTest", "", "", true))},
+		{name: "C62 for roles", target: "/v1/MyTest?roleArn=" + other + "&roleArn=" + testRole, status: 200, body: object("MyTest", v, cur), query: as(testRole, q("MyTest", "", "", false))},
+	}
+	for _, r := range []row{
+		{name: "C68", target: "ROLEDENIED", status: 403, fault: fault("AccessDeniedException", "Failed to create caching client from role: "+testRole)},
+		{name: "C68 not valid", target: "ROLEINVALID", status: 403, fault: fault("AccessDeniedException", "Failed to create caching client from role: "+testRole)},
+		{name: "C68 throttled", target: "ROLETHROTTLED", status: 400, fault: fault("Throttling", "Rate exceeded")},
+		{name: "C68 not reached", target: "ROLEREFUSED", status: 502, body: `{"__type":"ConnectionError","message":"Read Error"}`},
+		{name: "C68 in time", target: "ROLESLOW", status: 504, body: `{"__type":"TimeoutError","message":"Timeout"}`},
+		{name: "C68 no credentials to assume it with", target: "NOCREDENTIALS", status: 500, body: `{"__type":"InternalFailure"}`},
+		{name: "C33 with a role", target: "KMSACCESSDENIEDTest", status: 400, fault: fault("AccessDeniedException", kmsText)},
+	} {
+		r.query = as(testRole, q(r.target, "", "", false))
+		r.target = get + "?secretId=" + r.target + "&roleArn=" + testRole
+		rows = append(rows, r)
+	}
+	for i := range rows {
+		rows[i].headers = withT
+	}
+	return rows
+}
+
 func contractRows() []row {
 	var rows []row
-	for _, part := range [][]row{doorRows(), parameterRows(), valueRows(), errorRows()} {
+	for _, part := range [][]row{doorRows(), parameterRows(), valueRows(), errorRows(), roleRows()} {
 		rows = append(rows, part...)
 	}
 	return rows
@@ -258,7 +288,7 @@ func TestContractFromTheView(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			r.check(t, s)
 			asked := len(b.take()) > 0
-			mustAsk := r.query != nil && (r.query.Refresh || r.query.Stage == secret.StagePending ||
+			mustAsk := r.query != nil && (r.query.Refresh || r.query.Role != "" || r.query.Stage == secret.StagePending ||
 				r.query.VersionID != "" && r.query.VersionID != defaultVersion)
 			if asked != mustAsk {
 				t.Errorf("the reader was asked: %v, want %v", asked, mustAsk)
@@ -371,7 +401,7 @@ func TestContractPrefixAndHeaders(t *testing.T) {
 	if got := do(t, s, "GET", "/v1/MyTest", tokenT); got.status != 404 {
 		t.Errorf("/v1/ with another prefix configured: status %d, want 404", got.status)
 	}
-	if err := s.Configure(endpoint.Options{TokenHeaders: []string{"x-foo"}}, fixedTokens(t)); err != nil {
+	if err := s.Configure(endpoint.Options{TokenHeaders: []string{"x-foo"}}, fixedTokens(t), nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := do(t, s, "GET", "/v1/MyTest", tokenT); got.status != 403 {

@@ -11,6 +11,12 @@ import (
 
 const internalFailure = "InternalFailure"
 
+// The answers where the service, or STS before it, gave none.
+var (
+	respTimeout     = jsonError(http.StatusGatewayTimeout, "TimeoutError", "Timeout")
+	respUnreachable = jsonError(http.StatusBadGateway, "ConnectionError", "Read Error")
+)
+
 // errorResponse maps a failed read to what the peer answers for it. An error
 // of the service keeps its code, message and HTTP status (400 where it has
 // none, as our own refusals do); one without a message is an InternalFailure.
@@ -25,9 +31,9 @@ func errorResponse(err error) response {
 	case found && forCredentials(e.Op):
 		return jsonError(http.StatusInternalServerError, internalFailure, "")
 	case isTimeout(err):
-		return jsonError(http.StatusGatewayTimeout, "TimeoutError", "Timeout")
+		return respTimeout
 	case found && e.Kind == secret.Transient && e.Status == 0, isConnection(err):
-		return jsonError(http.StatusBadGateway, "ConnectionError", "Read Error")
+		return respUnreachable
 	default:
 		return jsonError(http.StatusInternalServerError, internalFailure, "")
 	}

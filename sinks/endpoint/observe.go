@@ -39,21 +39,30 @@ type Exchange struct {
 	// Secret is the id as the client wrote it, or empty where the request was
 	// refused before it was looked at. Anybody may have written it.
 	Secret string
+	// Role is the ARN of the role that the request had assumed for it, as the
+	// client wrote it, or empty.
+	Role string
 	// ARN and VersionID are those of the version answered, or empty.
 	ARN, VersionID string
 	// Operation is the one that a known client named in the SDKs' protocol.
 	Operation string
 	// Parts are the secrets of a BatchGetSecretValue, which has no Secret.
 	Parts []Part
-	// Client is the client's name, empty where clients have none.
+	// Client is the client's name, empty for a request of nobody known, and Mark
+	// what [Options.Mark] returned for it, or nil.
 	Client string
+	Mark   any
 	// Remote is the address of the client's side, empty on a unix socket.
 	Remote string
 	// UID, GID and PID are those of a unix socket's peer; PID is 0 for others.
 	UID, GID, PID int
-	// Took is the time from the request's head to the answer, which is still to
-	// be written.
-	Took time.Duration
+	// Began is when the request's head had come, and Took the time from then to
+	// the answer, which is still to be written.
+	Began time.Time
+	Took  time.Duration
+	// Waited says that the request was one that waits for a change, so that the
+	// time it took says nothing of the endpoint.
+	Waited bool
 }
 
 // Part is one secret of a batch, with the fields of [Exchange].
@@ -65,10 +74,10 @@ type Part struct {
 // observed tells the observer, if there is one, and returns what the client
 // gets: r, or a failure if the observer forbids it. It writes to e.
 func (s *Server) observed(e *Exchange, req *request, remote string, began time.Time, r response) response {
-	*e = Exchange{Method: req.method, Outcome: r.outcome(), Secret: r.id, Remote: remote, Took: time.Since(began),
-		Operation: r.operation, Parts: r.parts}
-	e.Client = r.subject.client
+	*e = Exchange{Method: req.method, Outcome: r.outcome(), Secret: r.id, Role: r.role, Remote: remote, Began: began, Took: time.Since(began),
+		Operation: r.operation, Parts: r.parts, Client: r.subject.client, Mark: r.subject.mark, Waited: r.waited}
 	if req.peer != nil {
+		e.Remote = "" // its side of a socket has no address but what it gives itself
 		e.UID, e.GID, e.PID = req.peer.UID, req.peer.GID, req.peer.PID
 	}
 	if r.version != nil {

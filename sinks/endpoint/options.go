@@ -64,6 +64,10 @@ type Options struct {
 	// Logger gets what the HTTP server has to say, accept errors above all.
 	// Default: nowhere.
 	Logger *slog.Logger
+	// Mark returns what the observer knows a client by, [DefaultClient] among
+	// them; it is called for each when the options take effect, and never for a
+	// request. It may be nil.
+	Mark func(client string) any
 	// Observe is told of every request, before its answer is written, by the
 	// goroutine that serves it. The Exchange is used again afterwards. With an
 	// error the client gets an internal failure instead. It may be nil.
@@ -75,7 +79,7 @@ type Options struct {
 // ends a request's context with the first of them. They are kept to within a
 // second.
 type Timeouts struct {
-	ReadHeader time.Duration // from the first byte to the end of the head: 5s
+	ReadHeader time.Duration // from connecting, later from the first byte, to the end of the head: 5s
 	Read       time.Duration // from the first byte to the end of the body: 30s
 	Write      time.Duration // from the head's end to the answer's last byte: 30s
 	Idle       time.Duration // between two requests of a connection: 2m
@@ -163,6 +167,11 @@ func (o Options) settings(tokens *Tokens) (*settings, error) {
 	if s.maxInFlight < 1 {
 		errs = append(errs, withHint("leave it out for the default",
 			"limit connections to %d: the limit must be at least 1", o.MaxConnections))
+	}
+	if o.Mark != nil {
+		for _, c := range s.clients {
+			c.mark = o.Mark(c.name)
+		}
 	}
 	return s, errors.Join(errs...)
 }

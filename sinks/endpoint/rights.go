@@ -21,6 +21,8 @@ var ErrForbidden error = &secret.Error{
 type Rights struct {
 	// Secrets are the secrets it may read.
 	Secrets Patterns
+	// Roles are the roles that it may have assumed to read them.
+	Roles Roles
 }
 
 // Configured reports whether a configured secret may be read that goes by
@@ -32,6 +34,9 @@ func (r *Rights) Configured(name string, ids ...string) bool {
 
 // MayAsk is [Patterns.MayAsk].
 func (r *Rights) MayAsk(id string) bool { return r == nil || r.Secrets.MayAsk(id) }
+
+// MayAskAs is [Patterns.MayAskAs].
+func (r *Rights) MayAskAs(id, arn string) bool { return r == nil || r.Secrets.MayAskAs(id, arn) }
 
 // MayRead is [Patterns.MayRead].
 func (r *Rights) MayRead(id, arn string) bool { return r == nil || r.Secrets.MayRead(id, arn) }
@@ -97,6 +102,17 @@ func (p Patterns) MayAsk(id string) bool {
 		}
 	}
 	return false
+}
+
+// MayAskAs is MayAsk for a name whose account and Region are known before the
+// answer, because a role leads there; arn is then the secret's ARN without the
+// six characters at its end. With an empty arn it is MayAsk. What names a secret
+// by its name allows that name in the account of any role that is allowed.
+func (p Patterns) MayAskAs(id, arn string) bool {
+	if arn == "" {
+		return p.MayAsk(id)
+	}
+	return p.name(id) || p.MayAsk(arn)
 }
 
 // MayRead reports whether the service's answer for id, which came with that

@@ -1,10 +1,11 @@
 package endpoint
 
 import (
-	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"secretsd/agent/secret"
 )
 
 // badRequest is a request refused for its parameters; the text is the body of
@@ -22,8 +23,6 @@ const (
 	errTimeout          badRequest = "invalid timeout value"
 	errRoleFormat       badRequest = "invalid roleArn format, expected arn:<partition>:iam::<account>:role/<name>"
 )
-
-var roleFormat = regexp.MustCompile(`^arn:[\w-]+:iam::\d{12}:role/[\w+=,.@/-]+$`)
 
 // params is what a request asks for. A version id or stage that is given but
 // empty counts as absent: the service refuses empty ones, so no client can
@@ -135,14 +134,14 @@ func (p *params) set(name, value string, idAllowed bool) error {
 		p.id = value
 	case name == "refused" && p.route == routeRefresh:
 		p.refused = value
+	case name == "versionStage" && p.route != routeList:
+		p.stage = value
+	case name == "roleArn" && p.route != routeList:
+		p.role, p.hasRole = value, true
 	case p.route != routeGet:
 		return badRequest("unknown parameter: " + name)
 	case name == "versionId":
 		p.versionID = value
-	case name == "versionStage":
-		p.stage = value
-	case name == "roleArn":
-		p.role, p.hasRole = value, true
 	case name == "refreshNow":
 		return p.setRefresh(value)
 	default:
@@ -185,7 +184,7 @@ func (p *params) setRefresh(value string) error {
 }
 
 func (p *params) checkRole() error {
-	if p.hasRole && !roleFormat.MatchString(p.role) {
+	if p.hasRole && !secret.IsRole(p.role) {
 		return errRoleFormat
 	}
 	return nil

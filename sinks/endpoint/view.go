@@ -16,12 +16,17 @@ type Entry struct {
 	// its stage. Where Name is also one of the IDs of any entry it means that
 	// id, so that clients of the peer get what the service would give them.
 	Name string
-	// IDs are the ids of the service that mean this secret: the id configured,
-	// its ARN, partial ARN and friendly name, as far as they are known.
+	// IDs are the ids of the service that mean this secret: the id configured
+	// first, then its ARN, partial ARN and friendly name, as far as they are
+	// known. See [Index].
 	IDs []string
 	// Stage is the staging label the entry follows, or empty for an entry
 	// pinned to a version id.
 	Stage string
+	// Role is the ARN of the role that it alone is read with, or empty. A request
+	// with roleArn gets this entry if its role is the same, and one without it
+	// gets an entry of that id that has none, if there is such a one.
+	Role string
 	// Version is the value to be served, or nil if there is none to serve:
 	// never read, or past max_stale. It is shared and never written to.
 	Version *secret.Version
@@ -38,6 +43,10 @@ type Entry struct {
 // View is an immutable set of entries, ready to be served. Any number of
 // goroutines may use it.
 type View struct {
+	// Of is what the Reader made the view of, for it to find in [Query]. It
+	// is set before the view is published, and then never again.
+	Of any
+
 	byID   map[string][]*served
 	byName map[string]*served
 	// entries are all of them, in their order.
@@ -51,6 +60,7 @@ type View struct {
 type served struct {
 	version *secret.Version
 	stage   string
+	role    string
 	// name and ids are what rights are decided by.
 	name string
 	ids  []string
@@ -62,12 +72,42 @@ type served struct {
 	err error
 }
 
+// Index returns which of entries each id means, by their places and in their
+// order. An id that is configured means, to one role, the entries that have it,
+// and others of the same secret only: a friendly name is also that of other
+// accounts' and Regions' secrets, which somebody has configured by their ARNs.
+func Index(entries []Entry) map[string][]int {
+	index := make(map[string][]int, 3*len(entries))
+	type key struct{ id, role string }
+	configured := make(map[key][]int, len(entries))
+	for i := range entries {
+		if e := &entries[i]; len(e.IDs) > 0 {
+			k := key{e.IDs[0], e.Role}
+			configured[k] = append(configured[k], i)
+		}
+	}
+	for i := range entries {
+		for n, id := range entries[i].IDs {
+			own := configured[key{id, entries[i].Role}]
+			if n == 0 || own == nil || slices.ContainsFunc(own, func(j int) bool { return entries[i].sameAs(&entries[j]) }) {
+				index[id] = append(index[id], i)
+			}
+		}
+	}
+	return index
+}
+
+// sameAs reports whether two entries are known to be of one secret.
+func (e *Entry) sameAs(other *Entry) bool {
+	return e.Version != nil && other.Version != nil && e.Version.ARN == other.Version.ARN
+}
+
 // NewView returns a view of entries. It keeps their IDs, not the slice itself. Where two entries
 // have the same id and stage, or the same name, the first is served. Bodies of
 // versions that prev holds, by pointer, are taken from it; prev may be nil.
 func NewView(prev *View, entries []Entry) *View {
 	v := &View{
-		byID:   make(map[string][]*served, 3*len(entries)),
+		byID:   map[string][]*served{},
 		byName: make(map[string]*served, len(entries)),
 		bodies: make(map[*secret.Version][]byte, len(entries)),
 	}
@@ -75,18 +115,20 @@ func NewView(prev *View, entries []Entry) *View {
 		e := &entries[i]
 		s := v.serve(prev, e)
 		v.entries = append(v.entries, s)
-		for _, id := range e.IDs {
-			v.byID[id] = append(v.byID[id], s)
-		}
 		if _, taken := v.byName[e.Name]; !taken && e.Name != "" {
 			v.byName[e.Name] = s
+		}
+	}
+	for id, places := range Index(entries) {
+		for _, i := range places {
+			v.byID[id] = append(v.byID[id], v.entries[i])
 		}
 	}
 	return v
 }
 
 func (v *View) serve(prev *View, e *Entry) *served {
-	s := &served{version: e.Version, stage: e.Stage, name: e.Name, ids: e.IDs}
+	s := &served{version: e.Version, stage: e.Stage, role: e.Role, name: e.Name, ids: e.IDs}
 	switch {
 	case e.Version != nil:
 		s.response = response{status: http.StatusOK, body: v.body(prev, e.Version), json: true, version: e.Version, stale: e.Stale, confirmed: e.Confirmed,
@@ -114,14 +156,9 @@ func (v *View) body(prev *View, version *secret.Version) []byte {
 // reference) and a configured name the stage of its entry.
 func (v *View) find(p *params) *served {
 	if same, ok := v.byID[p.id]; ok {
-		for _, s := range same {
-			if s.matches(p, secret.StageCurrent) {
-				return s
-			}
-		}
-		return nil
+		return first(same, p)
 	}
-	if s, ok := v.byName[p.id]; ok && s.matches(p, s.stage) {
+	if s, ok := v.byName[p.id]; ok && (p.role == "" || p.role == s.role) && s.matches(p, s.stage) {
 		return s
 	}
 	return nil
@@ -129,24 +166,58 @@ func (v *View) find(p *params) *served {
 
 // versionsOf returns the entries that have a version of the secret with that id
 // or name and that a client with these rights may read. Where the id means
-// several secrets, in several Regions, it is the first of them.
+// several secrets, in several Regions or by several roles, it is the first of
+// them, and one without a role before those.
 func (v *View) versionsOf(id string, rights *Rights) []*served {
 	named := v.byID[id]
 	if s, ok := v.byName[id]; ok && named == nil {
 		named = []*served{s}
 	}
-	first := slices.IndexFunc(named, func(s *served) bool { return s.version != nil && s.allowed(rights) })
-	if first < 0 {
+	readable := func(s *served) bool { return s.version != nil && s.allowed(rights) }
+	i := slices.IndexFunc(named, func(s *served) bool { return s.role == "" && readable(s) })
+	if i < 0 {
+		i = slices.IndexFunc(named, readable)
+	}
+	if i < 0 {
 		return nil
 	}
-	arn := named[first].version.ARN
 	var list []*served
-	for _, s := range v.byID[arn] {
-		if s.version != nil && s.allowed(rights) {
+	for _, s := range v.byID[named[i].version.ARN] {
+		if s.role == named[i].role && readable(s) {
 			list = append(list, s)
 		}
 	}
 	return list
+}
+
+// first returns the first of the entries of one id that p asks for. What is read
+// with another role may be another account's secret: only where the id has no
+// other entries does it mean them without a role.
+func first(same []*served, p *params) *served {
+	var other *served
+	alone := p.role == ""
+	for _, s := range same {
+		matches := s.matches(p, secret.StageCurrent)
+		switch {
+		case s.role == p.role && matches:
+			return s
+		case s.role == p.role:
+			alone = false
+		case matches && other == nil:
+			other = s
+		}
+	}
+	if !alone {
+		return nil
+	}
+	return other
+}
+
+// answers reports whether the entry has the answer for p. The peer's answer for
+// a role that cannot be assumed names it, so that the Reader has to say what
+// went wrong.
+func (s *served) answers(p *params) bool {
+	return s.response.status != 0 && (p.role == "" || s.version != nil)
 }
 
 // allowed reports whether a client with these rights may read the entry. What

@@ -196,7 +196,7 @@ func (w *watched) kill(pid int, sig syscall.Signal) error {
 func (w *watched) wait(options int) int {
 	for {
 		pid, err := syscall.Wait4(w.pid, &w.status, options, nil)
-		if err != syscall.EINTR { //nolint:errorlint // system calls return bare numbers
+		if err != syscall.EINTR { // system calls return bare numbers
 			return pid
 		}
 	}
