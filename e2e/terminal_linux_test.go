@@ -177,7 +177,7 @@ func TestJobControl(t *testing.T) {
 		t.Fatal(err)
 	}
 	term := onTerminal(t, bash, "--norc", "--noprofile", "-i")
-	term.keys(fmt.Sprintf("w() { %s exec --config %s -- \"$@\"; }; D=%s\n", path, w.fixture.conf, w.dir))
+	term.keys(fmt.Sprintf("w='%s exec --config %s --'; D=%s\n", path, w.fixture.conf, w.dir))
 	step := 0
 	// run runs a line that is done when the shell prints its number.
 	run := func(line string) {
@@ -187,7 +187,7 @@ func TestJobControl(t *testing.T) {
 	done := func() { term.until(fmt.Sprintf("done-%d\r", step)) }
 
 	t.Run("stop, background, foreground, interrupt", func(t *testing.T) {
-		run(`w sh -c 'echo $$ > "$1/pid"; while :; do echo tick >> "$1/ticks"; sleep 0.02; done' sh $D`)
+		run(`$w sh -c 'echo $$ > "$1/pid"; while :; do echo tick >> "$1/ticks"; sleep 0.02; done' sh $D`)
 		pid := w.pid("pid")
 		state := func() string {
 			_, rest, _ := strings.Cut(content(fmt.Sprintf("/proc/%d/stat", pid)), ") ")
@@ -204,37 +204,38 @@ func TestJobControl(t *testing.T) {
 		before := ticks()
 		eventually(t, "it goes on in the background", func() bool { return ticks() > before+3 })
 		run("fg")
-		// The shell says which job, and then waits for it.
-		eventually(t, "it is in the foreground", func() bool { return foreground(term) == groupOf(pid, 1) })
+		// The terminal is ours until the child asks for it, or its own again at once,
+		// if we had not yet heard that we were continued.
+		eventually(t, "it is in the foreground", func() bool { fg := foreground(term); return fg == groupOf(pid, 1) || fg == groupOf(pid, 0) })
 		term.keys(ctrlC)
 		eventually(t, "the child is dead", func() bool { return !lives(pid) })
 		done()
 	})
 
 	t.Run("the terminal is the shell's again", func(t *testing.T) {
-		run("w sh -c 'exit 7'; echo code-$?")
+		run("$w sh -c 'exit 7'; echo code-$?")
 		term.until("\ncode-7")
 		done()
 	})
 
 	// less and the like read the keyboard while we are upstream of them.
 	t.Run("somebody else in the pipeline reads the keyboard", func(t *testing.T) {
-		run(`w echo piped | sh -c 'cat; read -r x < /dev/tty; echo "reader-got $x"'`)
-		term.until("\npiped")
+		run(`$w sh -c 'echo piped; exec sleep 600' | sh -c 'read -r y; echo "reader-has $y"; read -r x < /dev/tty; echo "reader-got $x"; kill -TERM 0'`)
+		term.until("reader-has piped")
 		term.keys("typed\n")
 		term.until("reader-got typed")
 		done()
 	})
 
 	t.Run("the child in a pipeline reads the keyboard", func(t *testing.T) {
-		run(`w sh -c 'read -r x; echo "child-got $x"' | cat`)
+		run(`$w sh -c 'read -r x; echo "child-got $x"' | cat`)
 		term.keys("typed\n")
 		term.until("child-got typed")
 		done()
 	})
 
 	t.Run("interrupt of a pipeline", func(t *testing.T) {
-		run(`w sh -c 'echo $$ > "$1/piped"; exec sleep 600' sh $D | cat`)
+		run(`$w sh -c 'echo $$ > "$1/piped"; exec sleep 600' sh $D | cat`)
 		pid := w.pid("piped")
 		term.keys(ctrlC)
 		eventually(t, "the child is dead", func() bool { return !lives(pid) })
@@ -245,8 +246,17 @@ func TestJobControl(t *testing.T) {
 
 	// The terminal stops whoever writes to it from the background.
 	t.Run("a log while the child has the terminal", func(t *testing.T) {
-		run(`stty tostop; ` + path + ` exec --log-level debug --config ` + w.fixture.conf + ` -- sh -c 'sleep 0.5; exit 3'; echo code-$?; stty -tostop`)
-		term.until("\ncode-3")
+		out := w.path("signals")
+		run("stty tostop; " + path + " exec --log-level debug --config " + w.fixture.conf + " -- " + builtChild(t) + " signals " + out + "; stty -tostop")
+		term.until("started the child")
+		eventually(t, "the child runs", func() bool { return content(out) == "ready\n" })
+		term.keys(ctrlC)
+		eventually(t, "the child is told", func() bool { return content(out) != "ready\n" })
+		steady(t, "it is told of nothing else", func() bool { return content(out) == "ready\n2\n" })
+		pid := foreground(term)
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
 		done()
 	})
 }

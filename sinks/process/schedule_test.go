@@ -20,6 +20,10 @@ type crashing struct {
 	starts []time.Duration
 	lives  time.Duration
 	err    error
+	// handling is what the child is found to do with a signal, one look after the
+	// other, the last for ever; told counts the signals sent.
+	handling []handled
+	told     int
 }
 
 func (c *crashing) live(d time.Duration) {
@@ -39,10 +43,26 @@ func (c *crashing) start(*Program) (*child, error) {
 	time.AfterFunc(c.lives, func() { close(exited) })
 	return &child{
 		pid: len(c.starts), exited: exited,
-		send: func(syscall.Signal, scope) error { return nil }, family: func() {}, others: func() bool { return false },
-		handling: func(syscall.Signal) handled { return caught }, reap: func() Exit { return Exit{Code: 7} },
+		send: c.send, family: func() {}, others: func() bool { return false }, handling: c.handle, reap: func() Exit { return Exit{Code: 7} },
 		audience: func() scope { return leader }, suspend: func(syscall.Signal) bool { return false }, foreground: func() {},
 	}, nil
+}
+
+func (c *crashing) send(syscall.Signal, scope) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.told++
+	return nil
+}
+
+func (c *crashing) handle(syscall.Signal) handled {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	how := c.handling[0]
+	if len(c.handling) > 1 {
+		c.handling = c.handling[1:]
+	}
+	return how
 }
 
 func schedule(t *testing.T, c *crashing, body func(s *Supervisor)) {
@@ -127,5 +147,37 @@ func TestAChildThatCannotBeStartedIsTriedAgain(t *testing.T) {
 	})
 	if diff := cmp.Diff(seconds(0, 1, 3), c.starts); diff != "" {
 		t.Errorf("the starts (-want +got):\n%s", diff)
+	}
+}
+
+// TestASignalIsSentToWhoeverWaitsForIt: a shell that starts a program has every
+// signal blocked for a moment, and would be ended by one that comes then.
+func TestASignalIsSentToWhoeverWaitsForIt(t *testing.T) {
+	const no, yes, b = unhandled, caught, blocked
+	for _, tt := range []struct {
+		name     string
+		handling []handled
+		told     int
+	}{
+		{"a handler", []handled{yes}, 1},
+		{"a handler in a while", []handled{no, no, no, yes}, 1},
+		{"no handler", []handled{no}, 0},
+		{"blocked all the time", []handled{b}, 1},
+		{"blocked for moments", []handled{b, b, no, b, b, b, b, no, b, no}, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := &crashing{lives: time.Hour, handling: tt.handling}
+			schedule(t, c, func(s *Supervisor) {
+				s.Set(&Program{Path: "x"}, true)
+				synctest.Wait()
+				s.Set(&Program{Path: "x", OnChange: Signal, Signal: syscall.SIGHUP}, true)
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				if c.told != tt.told {
+					t.Errorf("it was told %d times, want %d", c.told, tt.told)
+				}
+				time.Sleep(time.Hour) // the child's end, before that of Run
+			})
+		})
 	}
 }

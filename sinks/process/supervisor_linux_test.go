@@ -274,8 +274,12 @@ func TestASecondRequestToEndKills(t *testing.T) {
 		t.Fatal("two requests at once have killed the child")
 	}
 	r.sup.Forward(syscall.SIGTERM)
+	began := time.Now()
 	if exit, err := r.wait(); err != nil || exit.Signal != syscall.SIGKILL {
 		t.Errorf("the child ended with %v, %v", exit, err)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it was waited for, for %s", took)
 	}
 	for _, pid := range list {
 		if lives(pid) {
