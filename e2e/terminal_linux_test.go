@@ -59,6 +59,10 @@ func onTerminal(t *testing.T, name string, args ...string) terminal {
 		close(p.done)
 	}()
 	t.Cleanup(func() {
+		// A test that failed may have left somebody there who does not mind a hangup.
+		if pgrp, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPGRP); err == nil && pgrp > 1 && pgrp != p.cmd.Process.Pid {
+			_ = syscall.Kill(-pgrp, syscall.SIGKILL)
+		}
 		_ = p.cmd.Process.Kill()
 		<-p.done
 		_ = master.Close() // which hangs up whoever is left
