@@ -50,10 +50,13 @@ type Agent struct {
 	onDemand *onDemand
 	limits   *limits
 	watcher  *watcher
+	child    *supervised
 	// open are the connections of all listeners but the control socket, which
 	// must answer also when others are flooded.
 	open    *endpoint.Connections
 	reloads chan reload
+	// rollbacks are on their way to the applying goroutine.
+	rollbacks chan rollback
 
 	// What follows belongs to the applying goroutine once Run has begun.
 	build     *build
@@ -108,7 +111,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 	if opts.clock == nil {
 		opts.clock = bootClock
 	}
-	a := &Agent{opts: opts, log: opts.Logger, clock: opts.clock, reloads: make(chan reload), expiredSaid: map[string]bool{}}
+	a := &Agent{opts: opts, log: opts.Logger, clock: opts.clock, reloads: make(chan reload), rollbacks: make(chan rollback, 64), expiredSaid: map[string]bool{}}
 	a.health.clock, a.seen = a.clock, newSeen()
 	a.limits, a.audit.strangers = newLimits(a.clock), newStrangers()
 	a.open = endpoint.NewConnections(openLimit(0))
@@ -152,13 +155,16 @@ func (a *Agent) start(b *build) {
 	a.restored.Store(&[]notify.Debt{})
 	a.held.Store(&[]heldState{})
 	a.refresh = newRefresher(a.store, b.source, b.secrets, a.clock, a.log)
+	a.refresh.wrapper = a.opts.Child.Once
 	a.onDemand = newOnDemand(a.clock, a.log, a.refresh.fetcher)
 	a.configureOnDemand(b, true)
-	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled})
+	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled, Child: a.childPID})
 	a.apply = newApplier(a.log, a.clock)
-	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.serve
-	a.apply.published, a.apply.remember = a.recordPublished, a.remember
+	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.publish
+	a.apply.published, a.apply.remember = a.published, a.remember
 	a.apply.configure(b.plan)
+	a.child = newSupervised(a.log, a.opts.Child)
+	a.child.configure(b.child)
 	a.watcher = newWatcher(a.log)
 	a.watcher.follow(b.templateFiles())
 	a.sweep(b)
@@ -175,14 +181,22 @@ func (a *Agent) Close() {
 	a.state.close()
 }
 
-// Run serves, refreshes and applies until ctx is done, then drains: reads are
-// cut off, a pass and notifications under way are finished, requests under way
-// get some seconds. Files stay as they are, unless the configuration says that
-// they are to go. It returns nil after a drain, and an error only if a listener
-// breaks.
+// Run serves, refreshes and applies until ctx is done, then drains: a child is
+// ended, while everything else is still there for it; then reads are cut off, a
+// pass and notifications under way are finished, requests under way get some
+// seconds. Files stay as they are, unless the configuration says that they are to
+// go. It returns nil after a drain, and an error only if a listener breaks or a
+// child that it depends on cannot be started.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.state.close()
+	end := ctx
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer cancel()
+		return a.child.run(end, ctx, a.overdue)
+	})
 	g.Go(func() error { a.refresh.run(ctx); return nil })
 	g.Go(func() error { a.onDemand.run(ctx); return nil })
 	g.Go(func() error { return a.notifier.Run(ctx) })
@@ -233,9 +247,15 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 				a.pass(ctx, true)
 				giveBack()
 			}
+		case <-a.child.sup.Changed():
 		case <-a.watcher.changed:
 			step = func() {
 				a.apply.retemplate()
+				a.pass(ctx, false)
+			}
+		case r := <-a.rollbacks:
+			step = func() {
+				a.apply.rollBack(r)
 				a.pass(ctx, false)
 			}
 		case v := <-a.apply.checker.done:
@@ -322,6 +342,7 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 	a.apply.retire(next.plan)
 	a.apply.configure(next.plan)
 	a.watcher.follow(next.templateFiles())
+	a.child.configure(next.child)
 	a.refresh.configure(next.source, next.secrets)
 	a.notifier.Reconfigure(next.targets)
 	a.configureOnDemand(next, prev.source == next.source)
@@ -356,7 +377,7 @@ func (a *Agent) sweep(b *build) {
 func (a *Agent) assess(snap *store.Snapshot) {
 	if !a.ready {
 		counts, waits := a.inPlace(snap)
-		if waits != nil {
+		if waits = errors.Join(waits, a.child.waits()); waits != nil {
 			a.health.assess(waits)
 			return
 		}

@@ -266,6 +266,7 @@ func (a *applier) publish(c candidate) bool {
 		a.repaired(o, change)
 	case change == files.Content:
 		a.counted.publishes++
+		o.previous = o.good
 		if o.bundle {
 			a.log.Info("published bundle", "path", o.path)
 		} else {
@@ -344,7 +345,7 @@ func (a *applier) settle(c candidate) {
 	o.dirty, o.skipped, o.waiting = false, false, ""
 	o.gate.forget() // what is asked about is not wanted any more
 	a.hold(o, nil)
-	o.err, o.failures, o.retryAt = nil, 0, 0
+	o.recovered()
 }
 
 // nextTry returns when the next degraded output is to be tried again, or a bundle

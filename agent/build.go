@@ -28,6 +28,8 @@ type Options struct {
 	// Stdout is where an audit log with the path "-" is written; nil discards
 	// it.
 	Stdout io.Writer
+	// Child says how the child is supervised, if the configuration has one.
+	Child ChildOptions
 	// Ready is called once, when everything is in place. It must not block.
 	Ready func(Counts)
 

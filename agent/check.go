@@ -61,6 +61,9 @@ type heldBack struct {
 	// unrendered says that it could not be rendered, which is found out again after
 	// a restart.
 	unrendered bool
+	// rolledBack says that a target did not confirm it. It is not tried again by a
+	// reload either.
+	rolledBack bool
 }
 
 // concerns reports whether what is held was rendered from the same.
@@ -124,6 +127,10 @@ func run(ctx context.Context, command notify.Command, stage func() (string, func
 // check where that has not been asked yet.
 func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
 	o := c.output
+	if h := o.gate.held; h != nil && h.rolledBack && h.concerns(o, c.versions) {
+		o.dirty, o.inPlace = false, o.inPlace || o.place.exists()
+		return false
+	}
 	if o.check == nil {
 		return true
 	}
@@ -132,7 +139,11 @@ func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
 		return true
 	}
 	o.dirty = false
-	if !o.gate.again && o.gate.held.concerns(o, c.versions) || o.gate.asking != nil && *o.gate.asking == content {
+	if o.gate.asking != nil && *o.gate.asking == content {
+		return false
+	}
+	if !o.gate.again && o.gate.held.concerns(o, c.versions) {
+		o.recovered()
 		return false
 	}
 	o.gate.forget()
@@ -166,7 +177,7 @@ func (a *applier) judge(v verdict) {
 		o.dirty, o.retryAt = true, 0
 	case notify.Refused(v.err):
 		v.held.reason = v.err
-		o.err, o.failures, o.retryAt = nil, 0, 0 // they were of other content
+		o.recovered() // an error of before was of other content
 		a.hold(o, v.held)
 		a.log.Error("check refused new content, keeping what is published", attrs(v.err, "path", o.path, "versions", v.held.versions)...)
 	case errors.Is(v.err, fs.ErrClosed): // a reload came before the check's turn
@@ -188,7 +199,7 @@ func (a *applier) hold(o *output, h *heldBack) {
 	list := []heldState{}
 	for _, o := range a.outputs {
 		if h := o.gate.held; h != nil && !h.unrendered {
-			list = append(list, heldState{Path: o.path, Versions: h.versions, Source: hex.EncodeToString(h.source[:]), Reason: h.reason.Error()})
+			list = append(list, heldState{Path: o.path, Versions: h.versions, Source: hex.EncodeToString(h.source[:]), Reason: h.reason.Error(), RolledBack: h.rolledBack})
 		}
 	}
 	a.remember(list)
@@ -206,6 +217,8 @@ type heldState struct {
 	Versions []notify.SecretVersion `json:"versions"`
 	Source   string                 `json:"source"`
 	Reason   string                 `json:"reason"`
+	// RolledBack says that it was published, and taken back.
+	RolledBack bool `json:"rolled_back,omitempty"`
 }
 
 // recall takes over what the last agent held, where the template is the same.
@@ -216,8 +229,8 @@ func (a *applier) recall(list []heldState) {
 			continue
 		}
 		for _, o := range a.outputs {
-			if o.path == st.Path && o.check != nil && o.source == [sha256.Size]byte(source) {
-				o.gate.held = &heldBack{versions: st.Versions, source: o.source, reason: errors.New(st.Reason)}
+			if o.path == st.Path && (o.check != nil || st.RolledBack) && o.source == [sha256.Size]byte(source) {
+				o.gate.held = &heldBack{versions: st.Versions, source: o.source, reason: errors.New(st.Reason), rolledBack: st.RolledBack}
 			}
 		}
 	}

@@ -18,6 +18,9 @@ func (a *Agent) owe(pending []notify.Debt) {
 func (a *Agent) settled(target string, o notify.Outcome) {
 	a.seen.settled(target, o)
 	a.saveState()
+	if o.Rollback {
+		a.askRollback(target, o.Change)
+	}
 }
 
 func (a *Agent) saveState() {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -237,4 +238,59 @@ files:
 	b.want("f", "good")
 	b.configure("source: {local: {}}\nsecrets: [{name: db, id: db}]\n")
 	b.a.checker.running.Wait()
+}
+
+// A backup does not outlive the output that it is of.
+func TestTheBackupOfARemovedFileGoesWithTheOutput(t *testing.T) {
+	const head = "source: {local: {}}\nsecrets: [{name: db, id: db}]\n"
+	b := newBench(t, head+`
+files: [{path: DIR/out/f, create_dirs: true, backup: true, contents: '{{ secret "db" }}'}]
+bundles: [{dir: DIR/b, create_dirs: true, backup: true, files: [{path: f, contents: '{{ secret "db" }}'}]}]
+`)
+	for i := range 2 {
+		b.read(now("db", fmt.Sprint("v", i), fmt.Sprint(i)))
+		b.pass(false)
+	}
+	for _, name := range []string{"out/f", "b/..data"} {
+		if err := os.Remove(filepath.Join(b.dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.reload(head)
+	for _, dir := range []string{"out", "b"} {
+		entries, err := os.ReadDir(filepath.Join(b.dir, dir))
+		if err != nil || len(entries) > 0 {
+			t.Errorf("left in %s: %v, %v", dir, entries, err)
+		}
+	}
+}
+
+// Trouble with the directory passes, whatever is held.
+func TestAHeldFileRecoversFromTrouble(t *testing.T) {
+	b := newBench(t, optionalGate)
+	b.read(now("db", "v1", "good"), failing("extra", secret.NotFound))
+	b.pass(false)
+	b.awaits()
+	b.read(now("db", "v2", "bad"))
+	b.pass(false)
+	b.awaits()
+	f := filepath.Join(b.dir, "f")
+	if err := errors.Join(os.Remove(f), os.Mkdir(f, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	b.pass(true)
+	o := b.a.outputs[0]
+	if o.err == nil {
+		t.Fatal("a directory in the way is no trouble")
+	}
+	if err := os.Remove(f); err != nil {
+		t.Fatal(err)
+	}
+	b.now += time.Minute
+	b.pass(false)
+	b.pass(true)
+	b.want("f", "good")
+	if o.err != nil || o.gate.held == nil {
+		t.Errorf("error %v, held %v", o.err, o.gate.held)
+	}
 }

@@ -73,6 +73,9 @@ type output struct {
 	// They are named, without their values, in named, which is never written to.
 	good  versions
 	named []notify.SecretVersion
+	// previous are those of the content before it, nil if that is not known or was
+	// rendered from another template.
+	previous versions
 	// skipped says that the output waits for a secret that may be absent.
 	skipped bool
 	// waiting names a secret that was never read, and that the output needs.
@@ -219,6 +222,9 @@ func (o *output) healable(now time.Duration) bool {
 	}
 	return len(o.repairs) < maxRepairs
 }
+
+// recovered notes that nothing is wrong with the output, nor to be tried again.
+func (o *output) recovered() { o.err, o.failures, o.retryAt = nil, 0, 0 }
 
 // failed notes why the output is degraded, and when publishing is tried again.
 func (o *output) failed(err error, now time.Duration) {

@@ -20,8 +20,11 @@ import (
 type plan struct {
 	cfg     *config.Config
 	secrets []*schedule
+	// names are what the secrets are called; nil until configured is asked.
+	names   map[string]bool
 	outputs []*output
 	targets []notify.Target
+	child   *childSpec
 	dirs    *files.Dirs
 	// library are the files that templates include, and vars what var gives.
 	library *templates.Library
@@ -53,6 +56,9 @@ func newPlan(cfg *config.Config) (*plan, error) {
 		errs = append(errs, err)
 		p.outputs = append(p.outputs, o)
 	}
+	child, err := p.newChild()
+	p.child = child
+	errs = append(errs, err)
 	return p, errors.Join(errs...)
 }
 

@@ -160,7 +160,13 @@ func (p *plan) addCheck(o *output, source hash.Hash, c *config.Check) error {
 }
 
 func (p *plan) configured(name string) bool {
-	return slices.ContainsFunc(p.secrets, func(s *schedule) bool { return s.name == name })
+	if p.names == nil {
+		p.names = make(map[string]bool, len(p.secrets))
+		for _, s := range p.secrets {
+			p.names[s.name] = true
+		}
+	}
+	return p.names[name]
 }
 
 // tests notes that the output asks whether a secret is there, and so does without

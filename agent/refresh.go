@@ -32,6 +32,8 @@ type refresher struct {
 	// started is closed when reads may begin.
 	started chan struct{}
 	phase   float64 // between a half and one
+	// wrapper says that a definite refusal of a secret never read ends the agent.
+	wrapper bool
 
 	mu       sync.Mutex // guards what follows, never held across a read
 	source   fetcher

@@ -21,19 +21,18 @@ func (a *applier) retire(next *plan) {
 	}
 }
 
-// remove removes outputs that are still as they were published.
+// remove removes outputs that are still as they were published, and what is left of
+// those that somebody has removed: a backup holds a secret too.
 func (a *applier) remove(outputs ...*output) {
 	for _, o := range outputs {
-		if !o.place.exists() {
-			continue
-		}
+		existed := o.place.exists()
 		kept, err := o.place.removeOurs()
 		switch {
 		case err != nil:
 			a.log.Warn("cannot remove output", attrs(err, "path", o.path)...)
 		case kept:
 			a.log.Warn("keeping an output that is not as it was published", "path", o.path)
-		default:
+		case existed:
 			a.log.Info("removed output", "path", o.path)
 		}
 	}

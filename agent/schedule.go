@@ -208,6 +208,9 @@ func (r *refresher) logFailure(s *schedule, err error, had *secret.Version, say 
 		return
 	}
 	s.warned, s.lastKind = true, kind
+	if r.wrapper && had == nil && definite(kind) {
+		return // it ends the agent, which says why
+	}
 	args := attrs(err, "secret", s.name, "kind", kind.String())
 	*say = append(*say, func() {
 		switch {

@@ -11,6 +11,7 @@ import (
 	"secretsd/agent/secret"
 	"secretsd/agent/store"
 	"secretsd/sinks/endpoint"
+	"secretsd/sinks/process"
 )
 
 // Status is the state of an agent, for people and programs. It is plain data
@@ -45,6 +46,8 @@ type Status struct {
 	Clients  []ClientStatus    `json:"clients,omitempty"`
 	Requests map[string]uint64 `json:"requests,omitempty"`
 	OnDemand int               `json:"on_demand,omitempty"`
+	// Child is nil where the configuration has none.
+	Child *process.Status `json:"child,omitempty"`
 }
 
 // SecretStatus is the state of one configured secret.
@@ -258,6 +261,7 @@ func (a *Agent) Status() Status {
 	if e := p.build.cfg.Endpoint; e != nil {
 		s.Clients, s.Requests, s.OnDemand = a.seen.traffic.clientStatus(e), a.seen.traffic.counts(a.seen.traffic.all), a.onDemand.size()
 	}
+	s.Child = a.childState(p.build)
 	plans := a.refresh.plans()
 	now, wall := a.clock(), time.Now()
 	for _, c := range p.build.secrets {

@@ -30,6 +30,9 @@ type Config struct {
 	Vars map[string]Var `yaml:"vars"`
 	// Targets are told when files that name them in notify have changed.
 	Targets []Target `yaml:"targets"`
+	// Exec is a program that the agent runs, with secrets in its environment.
+	// Absent: none is.
+	Exec *Exec `yaml:"exec"`
 	// Endpoint serves the secrets on localhost. Absent: nothing listens.
 	Endpoint *Endpoint `yaml:"endpoint"`
 	// Telemetry serves /metrics, /healthz and /readyz. Absent: nothing listens.
@@ -475,6 +478,9 @@ func (c *Config) Place(fields ...any) string {
 	}
 	return c.path
 }
+
+// Mentions reports whether the file gives field, a pointer as for [Config.Place].
+func (c *Config) Mentions(field any) bool { return c.lines[field] != 0 }
 
 // TextLine returns the line on which the text of field, a pointer to a string,
 // begins: below its key where it is written as a YAML block.

@@ -58,6 +58,7 @@ func (c *Config) setDefaults() {
 	for i := range c.Targets {
 		c.Targets[i].setDefaults(c)
 	}
+	c.setExecDefaults()
 	c.setListenerDefaults()
 }
 

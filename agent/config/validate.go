@@ -27,6 +27,7 @@ func (c *Config) validate() []error {
 	v.secrets()
 	v.targets()
 	v.outputs()
+	v.exec()
 	v.endpoint()
 	v.rest()
 	return v.errs

@@ -133,7 +133,7 @@ func (a *asking) cut() {
 func (a *asking) end() {
 	a.cut()
 	if a.answer != nil {
-		_ = <-a.answer // nobody wants to know any more
+		<-a.answer //nolint:errcheck // nobody wants to know any more
 	}
 }
 

@@ -51,6 +51,11 @@ means that some secrets could not be read.`,
 			if err != nil {
 				return err
 			}
+			for i := range cfg.Targets {
+				if t := &cfg.Targets[i]; t.Rollback {
+					fmt.Fprintf(e.stdout, "note: target %s rolls back: right where the previous credential still works, as with alternating users, wrong with single-user rotation\n", t.Name)
+				}
+			}
 			_, err = fmt.Fprintf(e.stdout, "%s is valid: %s, %s, %s\n", path,
 				count(len(cfg.Secrets), "secret"), count(len(cfg.Files), "file"), count(len(cfg.Targets), "target"))
 			return err
@@ -64,7 +69,7 @@ means that some secrets could not be read.`,
 }
 
 func checkOnline(ctx context.Context, e env, path, format string, diff bool) error {
-	if err := harden(); err != nil {
+	if _, err := harden(); err != nil {
 		return err
 	}
 	cfg, err := agent.ReadConfig(path)

@@ -140,7 +140,7 @@ It asks the running agent over its control socket, as root or the agent's own
 user. Exit code 4 means that the secret could not be read.`,
 		Args: oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := harden(); err != nil {
+			if _, err := harden(); err != nil {
 				return err
 			}
 			socket, err := f.socket(cmd)

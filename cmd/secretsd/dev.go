@@ -60,7 +60,8 @@ func runDev(ctx context.Context, e env, f devFlags) error {
 	if f.local != "" && !isLoopback(f.local) {
 		return usage("--listen %s is no loopback address: whoever reaches the local Secrets Manager has its secrets", f.local)
 	}
-	if err := harden(); err != nil {
+	core, err := harden()
+	if err != nil {
 		return err
 	}
 	dir, err := privateDir()
@@ -84,7 +85,7 @@ func runDev(ctx context.Context, e env, f devFlags) error {
 	}
 	log, level, flush := newAgentLogger(e.stderr, &cfg.Log)
 	defer flush()
-	s := service{log: log, level: level, reload: e.reload, read: read, stdout: e.stdout}
+	s := service{log: log, level: level, signals: e.signals, read: read, stdout: e.stdout, child: agent.ChildOptions{Core: core}}
 	// Only the sample's own secrets are known to exist, and worth waiting for.
 	waits := filepath.Dir(f.config) == dir && f.secrets == ""
 	var tries []try

@@ -18,13 +18,20 @@ const (
 	exitMissing = 4 // some secrets could not be read
 )
 
-// codedError is an error with the exit code it means.
+// codedError is an error with the exit code it means. Without an error it is the
+// code of a child, of which there is nothing to say.
 type codedError struct {
 	code int
 	err  error
 }
 
-func (e *codedError) Error() string { return e.err.Error() }
+func (e *codedError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+
 func (e *codedError) Unwrap() error { return e.err }
 
 func usage(format string, args ...any) error {
@@ -77,6 +84,9 @@ func findings(err error) []finding {
 
 // printErrors writes every error on a line, and its hint on another.
 func printErrors(w io.Writer, err error) {
+	if coded, ok := err.(*codedError); ok && coded.err == nil { //nolint:errorlint // it is never wrapped
+		return
+	}
 	for _, f := range findings(err) {
 		fmt.Fprintf(w, "secretsd: %s\n", strings.ReplaceAll(f.Error, "\n", "\n  "))
 		if f.Hint != "" {

@@ -5,20 +5,19 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 // harden keeps other processes of the same user, and core dumps, from the
-// memory of this one (prctl(2), PR_SET_DUMPABLE; core(5)).
-func harden() error {
+// memory of this one (prctl(2), PR_SET_DUMPABLE; core(5)). It returns the limit of
+// core dumps that the process was started with.
+func harden() (*syscall.Rlimit, error) {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return fmt.Errorf("make process undumpable: %w", err)
+		return nil, fmt.Errorf("make process undumpable: %w", err)
 	}
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
-		return fmt.Errorf("switch off core dumps: %w", err)
-	}
-	return nil
+	return limitCore()
 }
 
 // warnSwap says once that memory may reach a disk. A cgroup without swap

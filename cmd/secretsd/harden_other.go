@@ -3,20 +3,14 @@
 package main
 
 import (
-	"fmt"
 	"log/slog"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
-// harden switches core dumps off. Outside Linux nothing more is done: other
-// processes of the same user can read this one's memory.
-func harden() error {
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
-		return fmt.Errorf("switch off core dumps: %w", err)
-	}
-	return nil
-}
+// harden switches core dumps off and returns the limit that the process was
+// started with. Outside Linux nothing more is done: other processes of the same
+// user can read this one's memory.
+func harden() (*syscall.Rlimit, error) { return limitCore() }
 
 // warnSwap says nothing: macOS encrypts its swap.
 func warnSwap(*slog.Logger) {}

@@ -50,6 +50,7 @@ func (q *queuedWriter) Write(line []byte) (int, error) {
 }
 
 func (q *queuedWriter) run() {
+	writeInBackground()
 	for line := range q.queue {
 		if n := q.lost.Swap(0); n > 0 {
 			q.notice.Warn("log lines were lost, for nobody read them", "lines", n)

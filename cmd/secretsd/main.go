@@ -11,14 +11,27 @@ package main
 import (
 	"context"
 	"os"
+	"runtime"
+
+	"secretsd/sinks/process"
 )
 
 // version is set by the linker in released builds.
 var version = "devel"
 
+// init keeps main on the process's first thread, and everything else off it, for
+// process.ReapOrphans. Only during initialization does main surely run there
+// (runtime.LockOSThread).
+//
+//nolint:gochecknoinits // main is too late: it may run on any thread
+func init() { runtime.LockOSThread() }
+
 func main() {
 	ctx, signals := watchSignals(context.Background(), os.Args[1:])
-	os.Exit(run(ctx, os.Args[1:], env{
-		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, reload: signals.reload,
-	}))
+	go func() {
+		os.Exit(run(ctx, os.Args[1:], env{
+			stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, signals: signals,
+		}))
+	}()
+	process.ReapOrphans(signals.died)
 }

@@ -20,7 +20,7 @@ tells no target and serves nothing. Files whose secrets could be read are writte
 even if others could not; the exit code is then 4.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := harden(); err != nil {
+			if _, err := harden(); err != nil {
 				return err
 			}
 			cfg, err := agent.ReadConfig(path)

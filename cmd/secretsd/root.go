@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -16,7 +15,7 @@ import (
 type env struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	reload         <-chan os.Signal
+	signals        *signals
 }
 
 // run executes the command line and returns the exit code.
@@ -41,7 +40,8 @@ application when they change.
 
 Try it without AWS: secretsd dev
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 configuration invalid, 4 some secrets missing.`,
+Exit codes: 0 done, 1 failed, 2 usage, 3 configuration invalid, 4 some secrets missing;
+exec ends with the code of its child.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
@@ -56,7 +56,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 configuration invalid, 4 some secrets m
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%w; see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(newRun(e), newCheck(e), newRender(e), newPlan(e), newStatus(e), newGet(e), newRefresh(e), newDev(e), newConvert(e), newVersion(e))
+	root.AddCommand(newRun(e), newExec(e), newCheck(e), newRender(e), newPlan(e), newStatus(e), newGet(e), newRefresh(e), newDev(e), newConvert(e), newVersion(e))
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	return root

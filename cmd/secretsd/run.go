@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
@@ -28,10 +27,16 @@ SIGHUP reads configuration, templates and tokens again; a configuration that is
 wrong changes nothing and says so. SIGTERM and SIGINT finish what is under way
 and end; files stay as they are. A second one ends at once.
 
+With exec: in the configuration it also runs a program, with secrets in its
+environment, and starts it again when they change or when it ends by itself. At
+the end the program is asked to end first, and killed after its kill_timeout; at
+the second signal it is killed at once. All other signals are passed on to it.
+
 What AWS or the credential chain answers never ends run: it tries again.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := harden(); err != nil {
+			core, err := harden()
+			if err != nil {
 				return err
 			}
 			read := func() (*config.Config, error) { return agent.ReadConfig(path) }
@@ -41,7 +46,7 @@ What AWS or the credential chain answers never ends run: it tries again.`,
 			}
 			log, level, flush := newAgentLogger(e.stderr, &cfg.Log)
 			defer flush()
-			s := service{log: log, level: level, reload: e.reload, read: read, stdout: e.stdout}
+			s := service{log: log, level: level, signals: e.signals, read: read, stdout: e.stdout, child: agent.ChildOptions{Core: core}}
 			return s.run(cmd.Context(), cfg, func(agent.Counts) {})
 		},
 	}
@@ -52,10 +57,14 @@ What AWS or the credential chain answers never ends run: it tries again.`,
 // service runs one agent with everything around it: reloads, and what the
 // service manager is told.
 type service struct {
-	log    *slog.Logger
-	level  *slog.LevelVar
-	reload <-chan os.Signal
-	stdout io.Writer
+	log     *slog.Logger
+	level   *slog.LevelVar
+	signals *signals
+	stdout  io.Writer
+	// child says how a child is supervised.
+	child agent.ChildOptions
+	// leaving is done before an exit that waits for nothing. It may be nil.
+	leaving func()
 	// read reads the configuration again.
 	read func() (*config.Config, error)
 	// started is called with the agent before it runs. It may be nil.
@@ -66,7 +75,7 @@ type service struct {
 
 func (s *service) run(ctx context.Context, cfg *config.Config, ready func(agent.Counts)) error {
 	warnSwap(s.log)
-	a, err := agent.New(ctx, cfg, agent.Options{Logger: s.log, Version: buildVersion(), Stdout: s.stdout, Ready: func(c agent.Counts) {
+	a, err := agent.New(ctx, cfg, agent.Options{Logger: s.log, Version: buildVersion(), Stdout: s.stdout, Child: s.child, Ready: func(c agent.Counts) {
 		s.ready.Store(true)
 		notifyManager(s.log, managerReady, status(c))
 		ready(c)
@@ -77,6 +86,7 @@ func (s *service) run(ctx context.Context, cfg *config.Config, ready func(agent.
 	if s.started != nil {
 		s.started(a)
 	}
+	s.supervise(a, cfg)
 	ctx, cancel := context.WithCancel(ctx)
 	var g errgroup.Group
 	g.Go(func() error {
@@ -84,6 +94,7 @@ func (s *service) run(ctx context.Context, cfg *config.Config, ready func(agent.
 		return a.Run(ctx)
 	})
 	g.Go(func() error { s.reloads(ctx, a); return nil })
+	g.Go(func() error { s.passOn(ctx, a); return nil })
 	err = g.Wait()
 	notifyManager(s.log, managerStopping)
 	return err
@@ -101,7 +112,7 @@ func (s *service) reloads(ctx context.Context, a *agent.Agent) {
 		case <-ctx.Done():
 			notifyManager(s.log, managerStopping)
 			return
-		case <-s.reload:
+		case <-s.signals.reload:
 			// An agent that has not been ready yet must not become so by a
 			// reload: READY=1 ends both.
 			wasReady := s.ready.Load()
@@ -125,6 +136,7 @@ func (s *service) reloadOnce(ctx context.Context, a *agent.Agent) {
 	}
 	if err == nil {
 		s.level.Set(levelOf(&cfg.Log))
+		s.supervise(a, cfg)
 		s.log.Info("reloaded configuration", "config", cfg.Path(), "secrets", len(cfg.Secrets), "files", len(cfg.Files), "targets", len(cfg.Targets))
 		return
 	}

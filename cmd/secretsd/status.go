@@ -55,6 +55,7 @@ are RFC 3339, versions are version ids.
   clients[]  name, token_file, token_env, uids, gids
              all          it may read everything; else secrets and roles
              requests     by outcome; last_seen
+  child      state, pid, started_at, starts, crashes, last_exit, next_start, error
   requests   to the endpoint by outcome, those of nobody known among them
   on_demand  versions that are kept because clients asked for them`
 
@@ -129,6 +130,7 @@ func printStatus(w io.Writer, st *agent.Status, now time.Time, wide bool) error 
 		writeFault(&faults, "target", t.Name, t.Error, t.Hint)
 		return []string{t.Name, t.Kind, t.Describe(), since(t.OwedSince, now), fmt.Sprint(t.Attempts)}
 	})
+	childTable(&b, st.Child, now, func(what, name, err, hint string) { writeFault(&faults, what, name, err, hint) })
 	writeClients(&b, st, now, wide)
 	if faults.Len() > 0 {
 		b.WriteString("\n" + faults.String())

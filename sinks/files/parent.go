@@ -21,6 +21,8 @@ type parent struct {
 	// shares are those that are open, each with its file; that of a bundle has
 	// none. [Dirs].mu guards them.
 	shares map[*share]*File
+	// bundle says that one of them is a bundle. [Dirs].mu guards it too.
+	bundle bool
 	// held is nil as long as the directory does not exist.
 	held atomic.Pointer[handle]
 }

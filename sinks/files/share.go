@@ -33,11 +33,10 @@ func (d *Dirs) acquire(s *share, path string, f *File) error {
 		p = &parent{path: path, shares: make(map[*share]*File)}
 		d.held[path] = p
 	}
-	for _, other := range p.shares {
-		if f == nil && other == nil {
-			return refused("use directory", path, "another bundle is published there", "give each bundle a directory of its own")
-		}
+	if f == nil && p.bundle {
+		return refused("use directory", path, "another bundle is published there", "give each bundle a directory of its own")
 	}
+	p.bundle = p.bundle || f == nil
 	p.shares[s] = f
 	s.dirs, s.parent = d, p
 	return nil
@@ -51,6 +50,9 @@ func (s *share) close() error {
 	}
 	d := s.dirs
 	d.mu.Lock()
+	if f, open := s.parent.shares[s]; open && f == nil {
+		s.parent.bundle = false
+	}
 	delete(s.parent.shares, s)
 	last := len(s.parent.shares) == 0
 	if last {

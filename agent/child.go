@@ -1,0 +1,288 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"secretsd/agent/notify"
+	"secretsd/agent/secret"
+	"secretsd/agent/store"
+	"secretsd/sinks/process"
+)
+
+// ChildOptions say how the child of a configuration is supervised.
+type ChildOptions struct {
+	// Once makes a wrapper of the agent, as "secretsd exec" is: [Agent.Run] ends
+	// with the child, and with a [NotStartedError] if the child cannot be started.
+	// Without it a child that ends by itself is started again.
+	Once bool
+	// Wait is how long, with Once, is waited for what the child needs.
+	Wait time.Duration
+	// Core is the limit of core dumps that the child gets; nil means the agent's
+	// own.
+	Core *syscall.Rlimit
+}
+
+// NotStartedError says why there was never a child.
+type NotStartedError struct {
+	// Missing says that secrets could not be read.
+	Missing bool
+	err     error
+}
+
+// Error returns all reasons, one on a line.
+func (e *NotStartedError) Error() string { return e.err.Error() }
+
+// Unwrap returns the reasons, joined.
+func (e *NotStartedError) Unwrap() error { return e.err }
+
+// supervised is the child as the agent sees it. Unless said otherwise its fields
+// belong to the applying goroutine.
+type supervised struct {
+	log  *slog.Logger
+	opts ChildOptions
+	sup  *process.Supervisor
+	// failed receives why there will never be a child; it is for run.
+	failed chan error
+	// exit is how the child has ended, once Run has returned.
+	exit process.Exit
+
+	spec *childSpec
+	made *childEnv
+	// program is what the supervisor was told last; nil before.
+	program *process.Program
+	// touched says that a file of the child's has changed since.
+	touched bool
+	said    string // the error that was logged last
+}
+
+func newSupervised(log *slog.Logger, opts ChildOptions) *supervised {
+	return &supervised{
+		log: log, opts: opts, failed: make(chan error, 1),
+		sup: process.New(process.Options{Logger: log, Once: opts.Once, Core: opts.Core}),
+	}
+}
+
+// configure replaces what the configuration asks for. It counts from the next
+// pass on.
+func (c *supervised) configure(spec *childSpec) { c.spec, c.made = spec, nil }
+
+// run supervises until end is done, and then ends the child while everything else
+// is still working, for the child may need it. It returns when there will be no
+// child any more, or when work, which is everything else, has broken.
+func (c *supervised) run(end, work context.Context, overdue func() error) error {
+	ctx, cancel := context.WithCancelCause(end)
+	var guard sync.WaitGroup
+	guard.Go(func() {
+		var late <-chan time.Time
+		if c.opts.Once {
+			late = time.After(c.opts.Wait)
+		}
+		select {
+		case err := <-c.failed:
+			cancel(err)
+		case <-late:
+			if c.sup.Status().Starts == 0 {
+				cancel(overdue())
+			}
+		case <-ctx.Done():
+		}
+	})
+	stop := context.AfterFunc(work, func() { cancel(nil) })
+	defer stop()
+	exit, err := c.sup.Run(ctx)
+	cause := context.Cause(ctx)
+	cancel(nil)
+	guard.Wait()
+	c.exit = exit
+	var not *NotStartedError
+	if errors.As(cause, &not) {
+		return not
+	}
+	return err
+}
+
+// waits says what the agent waits for before it is ready, or nil.
+func (c *supervised) waits() error {
+	switch {
+	case c.spec == nil || c.sup.Status().Starts > 0:
+		return nil
+	case c.made != nil && c.made.err != nil:
+		return fmt.Errorf("the child cannot be started: %w", c.made.err)
+	default:
+		return errors.New("the child was not started yet")
+	}
+}
+
+// published is told what a file now holds. A file that names no target is the
+// child's affair. What was only put right is not: the child has read it, and may
+// be the one who removes it.
+func (c *supervised) published(o *output, versions []notify.SecretVersion) {
+	if o != nil && len(o.notify) == 0 && (o.named == nil || !slices.Equal(o.named, versions)) {
+		c.touched = true
+	}
+}
+
+// childPID returns the pid of a child that can be told something, or 0.
+func (a *Agent) childPID() int {
+	pid, err := a.child.sup.PID()
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+// publish brings file views, the endpoint and the child in line with snap, in
+// this order, before any target is told.
+func (a *Agent) publish(snap *store.Snapshot) {
+	a.serve(snap)
+	a.applyChild(snap)
+}
+
+// published is told what a file now holds.
+func (a *Agent) published(path string, versions []notify.SecretVersion) {
+	a.recordPublished(path, versions)
+	if i := slices.IndexFunc(a.build.outputs, func(o *output) bool { return o.path == path }); i >= 0 {
+		a.child.published(a.build.outputs[i], versions)
+	}
+}
+
+// applyChild works out the child's environment and gives it to the supervisor.
+// Whatever is wrong with it leaves a running child as it is.
+func (a *Agent) applyChild(snap *store.Snapshot) {
+	c := a.child
+	if c.spec == nil {
+		if c.program != nil {
+			c.program = nil
+			c.sup.Set(nil, true)
+		}
+		return
+	}
+	if c.made == nil || !c.made.current(snap) {
+		c.made = c.spec.render(snap, a.optional, os.Environ())
+	}
+	next := c.spec.program
+	next.Env = c.made.env
+	if c.made.err == nil && c.made.waiting == "" {
+		c.made.err = next.Check()
+	}
+	if c.program == nil && c.opts.Once {
+		if err := a.hopeless(snap); err != nil {
+			c.refuse(err)
+			return
+		}
+	}
+	if c.made.err != nil || c.made.waiting != "" {
+		c.degrade(c.made.err)
+		return
+	}
+	if c.program == nil {
+		if _, waits := a.inPlace(snap); waits != nil {
+			return
+		}
+	}
+	c.set(&next)
+}
+
+// optional reports whether a configured secret may be absent.
+func (a *Agent) optional(name string) bool {
+	return slices.ContainsFunc(a.build.secrets, func(s *schedule) bool { return s.name == name && !s.required })
+}
+
+func (c *supervised) set(next *process.Program) {
+	if c.said != "" {
+		c.log.Info("the child's environment is right again")
+		c.said = ""
+	}
+	prev := c.program
+	act := prev == nil || c.touched || prev.Path != next.Path || !slices.Equal(prev.Args, next.Args) || !prev.Env.Equal(next.Env)
+	c.program, c.touched = next, false
+	c.sup.Set(next, act)
+}
+
+// degrade says why the child stays as it is; the same reason only once.
+func (c *supervised) degrade(err error) {
+	if err == nil || err.Error() == c.said {
+		return
+	}
+	c.said = err.Error()
+	c.log.Error("cannot bring the child's environment up to date, leaving the child as it is", attrs(err)...)
+}
+
+// hopeless returns why a child that has not been started yet never will be: an
+// answer that asking again cannot change, or an environment that cannot be.
+func (a *Agent) hopeless(snap *store.Snapshot) error {
+	missing := a.unread(snap, func(err error) bool { return definite(secret.KindOf(err)) })
+	switch {
+	case missing != nil:
+		return &NotStartedError{Missing: true, err: missing}
+	case a.child.made.err != nil:
+		return &NotStartedError{err: a.child.made.err}
+	}
+	return nil
+}
+
+// definite reports whether asking again cannot change the answer, as long as nobody
+// changes something at AWS.
+func definite(kind secret.Kind) bool {
+	return kind == secret.NotFound || kind == secret.Denied || kind == secret.Invalid
+}
+
+// unread joins the errors of the secrets that are needed and were never read, as
+// far as they count.
+func (a *Agent) unread(snap *store.Snapshot, counts func(err error) bool) error {
+	var errs []error
+	for _, s := range a.build.secrets {
+		e, _ := snap.Get(s.name)
+		if e.Version == nil && e.Err != nil && (s.required || !absent(e.Err)) && counts(e.Err) {
+			errs = append(errs, e.Err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// refuse ends an agent that is nothing but a wrapper.
+func (c *supervised) refuse(err error) {
+	select {
+	case c.failed <- err:
+	default: // one reason will do
+	}
+}
+
+// overdue says what the child was waited for in vain.
+func (a *Agent) overdue() error {
+	if err := a.unread(a.store.Snapshot(), func(error) bool { return true }); err != nil {
+		return &NotStartedError{Missing: true, err: err}
+	}
+	return &NotStartedError{err: fmt.Errorf("start child: gave up after %s: %s", a.opts.Child.Wait, a.health.reason())}
+}
+
+// ForwardSignal passes a signal that the agent's process was sent on to the
+// child. It returns false once there will be no child any more.
+func (a *Agent) ForwardSignal(sig syscall.Signal) bool { return a.child.sup.Forward(sig) }
+
+// KillChild ends the child and what it has started at once, before an exit that
+// waits for nothing.
+func (a *Agent) KillChild() { a.child.sup.Kill() }
+
+// ChildStatus returns how the child has ended, as a shell gives it: its exit
+// status, or 128 and the number of the signal that has ended it. It is called
+// after Run.
+func (a *Agent) ChildStatus() int { return a.child.exit.Status() }
+
+// childState returns the state of the child for Status, or nil where the
+// configuration has none.
+func (a *Agent) childState(b *build) *process.Status {
+	if b.child == nil {
+		return nil
+	}
+	st := a.child.sup.Status()
+	return &st
+}
