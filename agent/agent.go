@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,10 +49,13 @@ type Agent struct {
 	apply    *applier
 	onDemand *onDemand
 	limits   *limits
+	watcher  *watcher
 	// open are the connections of all listeners but the control socket, which
 	// must answer also when others are flooded.
 	open    *endpoint.Connections
 	reloads chan reload
+	// rollbacks are on their way to the applying goroutine.
+	rollbacks chan rollback
 
 	// What follows belongs to the applying goroutine once Run has begun.
 	build     *build
@@ -68,7 +70,9 @@ type Agent struct {
 	// pending is what the pass under way owes if it is cut off, and restored
 	// what the last agent owed, until the notifier has taken it over.
 	pending, restored atomic.Pointer[[]notify.Debt]
-	health            health
+	// held is what checks have refused.
+	held   atomic.Pointer[[]heldState]
+	health health
 	// served and noted are the generations that the endpoint serves and that
 	// Status shows.
 	served, noted generations
@@ -106,9 +110,9 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 	if opts.clock == nil {
 		opts.clock = bootClock
 	}
-	a := &Agent{opts: opts, log: opts.Logger, clock: opts.clock, reloads: make(chan reload), expiredSaid: map[string]bool{}}
+	a := &Agent{opts: opts, log: opts.Logger, clock: opts.clock, reloads: make(chan reload), rollbacks: make(chan rollback, 64), expiredSaid: map[string]bool{}}
 	a.health.clock, a.seen = a.clock, newSeen()
-	a.limits = newLimits(a.clock)
+	a.limits, a.audit.strangers = newLimits(a.clock), newStrangers()
 	a.open = endpoint.NewConnections(openLimit(0))
 	if a.state, err = openState(cfg.StateDir); err != nil {
 		b.close()
@@ -120,7 +124,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 		return nil, err
 	}
 	a.start(b)
-	a.loadDebts()
+	a.loadState()
 	return a, nil
 }
 
@@ -148,16 +152,19 @@ func (a *Agent) start(b *build) {
 	a.store = store.New(nil)
 	a.pending.Store(&[]notify.Debt{})
 	a.restored.Store(&[]notify.Debt{})
+	a.held.Store(&[]heldState{})
 	a.refresh = newRefresher(a.store, b.source, b.secrets, a.clock, a.log)
 	a.onDemand = newOnDemand(a.clock, a.log, a.refresh.fetcher)
 	a.configureOnDemand(b, true)
 	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled})
 	a.apply = newApplier(a.log, a.clock)
 	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.serve
-	a.apply.published = a.recordPublished
+	a.apply.published, a.apply.remember = a.recordPublished, a.remember
 	a.apply.configure(b.plan)
+	a.watcher = newWatcher(a.log)
+	a.watcher.follow(b.templateFiles())
 	a.sweep(b)
-	a.listeners.commit()
+	a.listeners.commit(nil)
 	a.note(a.store.Snapshot())
 }
 
@@ -172,24 +179,30 @@ func (a *Agent) Close() {
 
 // Run serves, refreshes and applies until ctx is done, then drains: reads are
 // cut off, a pass and notifications under way are finished, requests under way
-// get some seconds. Files stay as they are. It returns nil after a drain, and
-// an error only if a listener breaks.
+// get some seconds. Files stay as they are, unless the configuration says that
+// they are to go. It returns nil after a drain, and an error only if a listener
+// breaks.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.state.close()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { a.refresh.run(ctx); return nil })
 	g.Go(func() error { a.onDemand.run(ctx); return nil })
 	g.Go(func() error { return a.notifier.Run(ctx) })
+	g.Go(func() error { a.watcher.run(ctx); return nil })
 	a.listeners.serve(ctx, g)
 	g.Go(func() error { return ended(a.control.server.Serve(a.control), "the control socket") })
 	g.Go(func() error {
 		a.loop(ctx, g)
+		a.apply.checker.running.Wait()
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 		defer cancel()
 		_ = a.control.Close()
 		_ = a.control.server.Shutdown(drain) // a request that outlasts drain is cut off
 		a.listeners.shutdown(drain)
 		closeAudit(a.audit.log.Swap(nil))
+		if a.build.cfg.OnExit == "remove" {
+			a.apply.remove(a.build.outputs...)
+		}
 		a.build.close()
 		return nil
 	})
@@ -205,6 +218,7 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 		// are told together.
 		a.restoreDebts()
 	})
+	giveBack()
 	heal := time.NewTicker(a.build.cfg.HealInterval.Std())
 	defer heal.Stop()
 	tokens := time.NewTicker(tokenInterval)
@@ -217,7 +231,25 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 		case <-a.store.Changed():
 		case <-a.retryTimer():
 		case <-heal.C:
-			step = func() { a.pass(ctx, true) }
+			step = func() {
+				a.pass(ctx, true)
+				giveBack()
+			}
+		case <-a.watcher.changed:
+			step = func() {
+				a.apply.retemplate()
+				a.pass(ctx, false)
+			}
+		case r := <-a.rollbacks:
+			step = func() {
+				a.apply.rollBack(r)
+				a.pass(ctx, false)
+			}
+		case v := <-a.apply.checker.done:
+			step = func() {
+				a.apply.judge(v)
+				a.pass(ctx, false)
+			}
 		case <-tokens.C:
 			step = func() { a.listeners.followTokens(a.log) }
 		case r := <-a.reloads:
@@ -294,13 +326,17 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 	if prev.cfg.StateDir != next.cfg.StateDir {
 		a.log.Warn("state_dir changes at the next start, keeping it", "state_dir", prev.cfg.StateDir)
 	}
+	a.apply.retire(next.plan)
 	a.apply.configure(next.plan)
+	a.watcher.follow(next.templateFiles())
 	a.refresh.configure(next.source, next.secrets)
 	a.notifier.Reconfigure(next.targets)
 	a.configureOnDemand(next, prev.source == next.source)
+	prev.close() // which lets go of bundles, so that the next one may write to them
 	a.sweep(next)
-	prev.close()
-	a.listeners.commit()
+	// Clients and what they may read change in one step with what names mean.
+	a.look(a.store.Snapshot())
+	a.listeners.commit(a.view)
 	a.listeners.serve(ctx, g)
 	return nil
 }
@@ -308,66 +344,18 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 // sweep clears what a crash left beside our files.
 func (a *Agent) sweep(b *build) {
 	n, err := b.dirs.Sweep()
+	for _, o := range b.outputs {
+		if s, ok := o.sink.(bundleSink); ok {
+			cleared, sweepErr := s.Sweep(a.clock())
+			n, err = n+cleared, errors.Join(err, sweepErr)
+		}
+	}
 	if err != nil {
 		a.log.Warn("cannot clear leftovers beside files", "error", err)
 	}
 	if n > 0 {
 		a.log.Info("cleared what a crash had left beside files", "leftovers", n)
 	}
-}
-
-// owe writes down what the pass under way is about to owe, beside what the
-// notifier owes already. A pass that is over owes nothing of its own.
-func (a *Agent) owe(pending []notify.Debt) {
-	a.pending.Store(&pending)
-	a.saveDebts()
-}
-
-// settled counts what became of a notification, and writes down what is still
-// owed.
-func (a *Agent) settled(target string, o notify.Outcome) {
-	a.seen.settled(target, o)
-	a.saveDebts()
-}
-
-func (a *Agent) saveDebts() {
-	err := a.state.save(func() state {
-		return state{Debts: slices.Concat(a.notifier.Owed(), *a.pending.Load(), *a.restored.Load())}
-	})
-	if err != nil {
-		a.log.Warn("cannot write down what is owed; a crash now would lose it", attrs(err)...)
-	}
-}
-
-// loadDebts reads what the last agent owed. Paths that are no file of ours any
-// more are left out: what reaches a hook's arguments comes from this
-// configuration alone.
-func (a *Agent) loadDebts() {
-	st, err := a.state.load()
-	if err != nil {
-		a.log.Error("cannot read what the last agent owed; targets may have to be told by hand", "error", err)
-		return
-	}
-	for i := range st.Debts {
-		st.Debts[i].Paths = slices.DeleteFunc(st.Debts[i].Paths, func(path string) bool {
-			return !slices.ContainsFunc(a.build.outputs, func(o *output) bool { return o.path == path })
-		})
-	}
-	a.restored.Store(&st.Debts)
-}
-
-// restoreDebts hands what the last agent owed to the notifier.
-func (a *Agent) restoreDebts() {
-	debts := *a.restored.Load()
-	if len(debts) == 0 {
-		return
-	}
-	for _, d := range debts {
-		a.log.Info("owed since before the start", "target", d.Target, "paths", d.Paths)
-		a.notifier.Notify(d.Target, d.Change)
-	}
-	a.restored.Store(&[]notify.Debt{})
-	a.saveDebts()
 }
 
 // assess decides whether everything is in place, says so once, and keeps what

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"time"
 
@@ -28,11 +27,18 @@ type applier struct {
 	owe func(debts []notify.Debt)
 	// serve hands the generation to the endpoint.
 	serve func(snap *store.Snapshot)
-	// published is told what a file now holds.
+	// published is told what a file or bundle now holds.
 	published func(path string, versions []notify.SecretVersion)
+	// remember writes down what is held.
+	remember func(held []heldState)
+	checker  *checker
 
-	outputs  []*output
-	optional map[string]bool
+	// freshLibrary has included files read again.
+	freshLibrary func()
+	outputs      []*output
+	optional     map[string]bool
+	// looked is how the template files were when they were looked at last.
+	looked map[string]fs.FileInfo
 	// index leads from a secret to the outputs that depend on it.
 	index map[string]map[*output]bool
 	// applied is the version of each secret that the last pass worked with.
@@ -48,6 +54,8 @@ func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
 		serve: func(*store.Snapshot) {},
 
 		published: func(string, []notify.SecretVersion) {},
+		remember:  func([]heldState) {},
+		checker:   newChecker(),
 	}
 }
 
@@ -57,7 +65,12 @@ func (a *applier) configure(p *plan) {
 	for _, o := range a.outputs {
 		had[o.path] = o
 	}
-	a.outputs = p.outputs
+	defer func() {
+		for _, old := range had {
+			old.gate.forget() // the others' have passed on to those that take their place
+		}
+	}()
+	a.outputs, a.freshLibrary = p.outputs, p.freshLibrary
 	a.optional = map[string]bool{}
 	for _, s := range p.secrets {
 		a.optional[s.name] = !s.required
@@ -92,7 +105,7 @@ func (a *applier) depend(o *output, had []string) {
 // candidate is content that differs from what a file holds.
 type candidate struct {
 	output   *output
-	content  []byte
+	pieces   []piece
 	versions versions
 	change   files.Change
 	reason   notify.Reason
@@ -103,7 +116,7 @@ type candidate struct {
 // change concerns, then publishes, then has targets told. With heal it also
 // compares every other file with what was published last.
 func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
-	render := templates.NewPass(lookup(snap))
+	render := rendering{templates.NewPass(lookup(snap)), lookup(snap)}
 	var todo []candidate
 	concerned := a.concerned(snap)
 	for _, o := range a.outputs {
@@ -113,6 +126,7 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 		c, ok := candidate{}, false
 		if concerned[o] {
 			c, ok = a.prepare(render, o, snap)
+			ok = ok && (c.change != files.Content || a.mayPublish(ctx, c))
 		} else if heal && o.good != nil && o.healable(a.clock()) {
 			c, ok = a.compare(render, o, snap)
 		}
@@ -130,6 +144,7 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 			done = append(done, c)
 		}
 	}
+	a.collect()
 	at := time.Now()
 	a.serve(snap)
 	for _, d := range a.debts(done) {
@@ -167,17 +182,17 @@ func (a *applier) concerned(snap *store.Snapshot) map[*output]bool {
 
 // prepare renders o and compares the outcome with what is there. It returns
 // false if there is nothing to publish.
-func (a *applier) prepare(render *templates.Pass, o *output, snap *store.Snapshot) (candidate, bool) {
+func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (candidate, bool) {
 	if name, skip := o.missing(snap, a.optional); name != "" {
 		o.waiting, o.skipped = name, skip
 		return candidate{}, false
 	}
 	o.waiting, o.skipped, o.dirty = "", false, true
 	had := o.deps
-	a.counted.executions++
-	res, err := render.Render(o.tmpl)
-	if len(res.Used) > 0 || err == nil {
-		o.deps = res.Used
+	a.counted.executions += uint64(len(o.parts))
+	pieces, looked, err := o.render(render)
+	if len(looked) > 0 || err == nil {
+		o.deps = looked
 	}
 	a.depend(o, had)
 	var notRead *notReadError
@@ -189,33 +204,35 @@ func (a *applier) prepare(render *templates.Pass, o *output, snap *store.Snapsho
 		a.counted.templateFailures++
 		a.degrade(o, err)
 		o.dirty = false // the same secrets would render the same error
+		o.gate.forget()
+		a.hold(o, &heldBack{versions: used(snap, looked).named(), source: o.source, reason: err, unrendered: true})
 		return candidate{}, false
 	}
 	reason := notify.ReasonStart
 	if o.inPlace {
 		reason = notify.ReasonChange
 	}
-	return a.inspect(candidate{output: o, content: res.Content, versions: used(snap, res.Used), reason: reason})
+	return a.inspect(candidate{output: o, pieces: pieces, versions: used(snap, looked), reason: reason})
 }
 
 // compare renders what o published last once more, from the same versions, and
 // compares it with what is there: a version that cannot be rendered or is held
 // must not keep the last good file from being put right.
-func (a *applier) compare(render *templates.Pass, o *output, snap *store.Snapshot) (candidate, bool) {
+func (a *applier) compare(render rendering, o *output, snap *store.Snapshot) (candidate, bool) {
 	if !o.good.current(snap) {
-		render = templates.NewPass(o.good.lookup)
+		render = rendering{templates.NewPass(o.good.lookup), o.good.lookup}
 	}
-	a.counted.executions++
-	res, err := render.Render(o.tmpl)
+	a.counted.executions += uint64(len(o.parts))
+	pieces, _, err := o.render(render)
 	if err != nil {
 		return candidate{}, false // its own pass has said why
 	}
-	return a.inspect(candidate{output: o, content: res.Content, versions: o.good, reason: notify.ReasonHeal})
+	return a.inspect(candidate{output: o, pieces: pieces, versions: o.good, reason: notify.ReasonHeal})
 }
 
 func (a *applier) inspect(c candidate) (candidate, bool) {
 	o := c.output
-	change, err := o.file.Inspect(c.content)
+	change, err := o.sink.inspect(c.pieces)
 	if err != nil {
 		a.counted.publishFailures++
 		a.degrade(o, err)
@@ -223,20 +240,18 @@ func (a *applier) inspect(c candidate) (candidate, bool) {
 	}
 	if change == files.None {
 		if c.reason != notify.ReasonHeal {
-			a.settle(o, c.versions)
+			a.settle(c)
 		}
 		return candidate{}, false
 	}
-	c.change = change
-	_, err = os.Lstat(o.path)
-	c.absent = errors.Is(err, fs.ErrNotExist)
+	c.change, c.absent = change, !o.place.exists()
 	return c, true
 }
 
 // publish puts one candidate in place. It returns whether content changed.
 func (a *applier) publish(c candidate) bool {
 	o := c.output
-	change, err := o.file.Publish(c.content)
+	change, err := o.sink.publish(c.pieces)
 	if err != nil {
 		a.counted.publishFailures++
 		a.degrade(o, err)
@@ -251,11 +266,16 @@ func (a *applier) publish(c candidate) bool {
 		a.repaired(o, change)
 	case change == files.Content:
 		a.counted.publishes++
-		a.log.Info("published file", "path", o.path)
-		a.settle(o, c.versions)
+		o.previous = o.good
+		if o.bundle {
+			a.log.Info("published bundle", "path", o.path)
+		} else {
+			a.log.Info("published file", "path", o.path)
+		}
+		a.settle(c)
 	default:
 		a.log.Info("put mode and owner of file right", "path", o.path)
-		a.settle(o, c.versions)
+		a.settle(c)
 	}
 	return change == files.Content
 }
@@ -314,24 +334,31 @@ func (a *applier) degrade(o *output, err error) {
 	a.log.Error("cannot bring file up to date, keeping it as it is", attrs(err, "path", o.path)...)
 }
 
-// settle notes that o's file is what it should be, and of which versions.
-func (a *applier) settle(o *output, good versions) {
+// settle notes that an output is what it should be, and of which versions.
+func (a *applier) settle(c candidate) {
+	o, good := c.output, c.versions
+	o.expires = earliestExpiry(c.pieces)
 	if o.err != nil {
 		a.log.Info("file is right again", "path", o.path)
 	}
 	o.inPlace, o.good, o.named = true, good, good.named()
 	o.dirty, o.skipped, o.waiting = false, false, ""
-	o.err, o.failures, o.retryAt = nil, 0, 0
+	o.gate.forget() // what is asked about is not wanted any more
+	a.hold(o, nil)
+	o.recovered()
 }
 
-// nextTry returns when the next degraded output is to be tried again, or false
-// if none waits for a time.
+// nextTry returns when the next degraded output is to be tried again, or a bundle
+// has something to remove; false if none waits for a time.
 func (a *applier) nextTry() (time.Duration, bool) {
 	var next time.Duration
 	found := false
 	for _, o := range a.outputs {
 		if o.dirty && o.retryAt > 0 && (!found || o.retryAt < next) {
 			next, found = o.retryAt, true
+		}
+		if o.collectAt > 0 && (!found || o.collectAt < next) {
+			next, found = o.collectAt, true
 		}
 	}
 	return next, found

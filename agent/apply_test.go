@@ -65,6 +65,11 @@ func memoryDir(t testing.TB) string {
 
 func (b *bench) configure(conf string) {
 	b.t.Helper()
+	b.use(b.parsed(conf))
+}
+
+func (b *bench) parsed(conf string) *plan {
+	b.t.Helper()
 	cfg, err := config.Parse(filepath.Join(b.dir, "agent.yaml"), []byte(strings.ReplaceAll(conf, "DIR", b.dir)))
 	if err != nil {
 		b.t.Fatal(err)
@@ -74,6 +79,11 @@ func (b *bench) configure(conf string) {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(p.close)
+	return p
+}
+
+// use puts p in the place of what was configured.
+func (b *bench) use(p *plan) {
 	refs := map[string]secret.Ref{}
 	for _, s := range p.secrets {
 		refs[s.name] = s.ref

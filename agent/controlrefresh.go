@@ -99,7 +99,7 @@ func (a *Agent) refreshNow(ctx context.Context, id, refused string, limit time.D
 func (p *passed) behind(name, versionID string) []FileStatus {
 	var list []FileStatus
 	for _, f := range p.files {
-		if f.State != FileDegraded && f.State != FileWaiting || !slices.Contains(f.deps, name) {
+		if f.State == FileInPlace || f.State == FileSkipped || !slices.Contains(f.deps, name) {
 			continue
 		}
 		shows := func(v notify.SecretVersion) bool { return v.Name == name && v.VersionID == versionID }

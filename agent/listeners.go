@@ -38,8 +38,10 @@ type listeners struct {
 	tokens tokenSet
 	// nextAudit is the audit log that a commit puts in place.
 	nextAudit *audit.Log
-	// onCommit are the steps of a reload that cannot fail.
+	// onCommit are the steps of a reload that cannot fail, and view is what goes
+	// with the configuration, nil before there is any.
 	onCommit []func()
+	view     *endpoint.View
 	// follow loads the local secrets again when their file changes.
 	follow    func(context.Context)
 	following string
@@ -122,7 +124,7 @@ func (l *listeners) prepareServer(ctx context.Context, a *Agent, name, addr stri
 	if kept := l.running[name]; kept != nil && kept.addr == addr {
 		l.next[name] = kept
 		l.onCommit = append(l.onCommit, func() {
-			if err := kept.server.Configure(opts, top); err != nil {
+			if err := kept.server.Configure(opts, top, l.view); err != nil {
 				a.log.Error("cannot configure the endpoint, keeping its options", "error", err)
 			}
 			if opts.Socket != nil {
@@ -200,19 +202,20 @@ func (l *listeners) prepareHTTP(ctx context.Context, a *Agent, name, addr string
 	return nil
 }
 
-// commit makes what prepare made the running set; what is not in it any more
-// is shut down. It cannot fail.
-func (l *listeners) commit() {
+// commit makes what prepare made the running set, which serves v, if there is
+// any yet; what is not in it any more is shut down. It cannot fail.
+func (l *listeners) commit(v *endpoint.View) {
 	for name, old := range l.running {
 		if l.next[name] != old {
 			go shutdownSoon(old)
 		}
 	}
-	l.running = l.next
+	l.running, l.view = l.next, v
 	for _, step := range l.onCommit {
 		step()
 	}
-	l.next, l.onCommit, l.nextAudit = nil, nil, nil
+	l.publish(v) // on new ones
+	l.next, l.onCommit, l.nextAudit, l.view = nil, nil, nil, nil
 }
 
 func shutdownSoon(l *listener) {

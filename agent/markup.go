@@ -117,6 +117,8 @@ func (m *markup) secrets(list []SecretStatus, now time.Time) {
 			state = coloured(warn, "not read yet")
 		case s.Stale:
 			state = coloured(warn, "stale, "+s.Kind)
+		case s.Held != "":
+			state, why = coloured(bad, "held "+s.Held), explained(s.HeldReason, "")
 		}
 		id := s.ID
 		if id == s.Name || id == s.ARN {
@@ -132,7 +134,7 @@ func (m *markup) files(list []FileStatus, now time.Time) {
 	}
 	defer m.end()
 	row := m.table("Files", "File", "State", "Rendered from")
-	tones := map[string]tone{FileInPlace: fine, FileSkipped: fine, FileWaiting: warn, FileDegraded: bad}
+	tones := map[string]tone{FileInPlace: fine, FileSkipped: fine, FileWaiting: warn, FileChecking: warn, FileHeld: bad, FileDegraded: bad}
 	for i := range list {
 		f := &list[i]
 		text := strings.ReplaceAll(f.State, "_", " ")
@@ -145,6 +147,9 @@ func (m *markup) files(list []FileStatus, now time.Time) {
 		var from []string
 		for _, v := range f.Secrets {
 			from = append(from, html.EscapeString(v.Name)+" "+code(v.VersionID))
+		}
+		for _, v := range f.Held {
+			from = append(from, "held: "+html.EscapeString(v.Name)+" "+code(v.VersionID))
 		}
 		row(html.EscapeString(f.Path), cell(coloured(tones[f.State], text)+explained(f.Error, f.Hint)), cell(strings.Join(from, "<br>")))
 	}

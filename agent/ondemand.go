@@ -313,16 +313,25 @@ func (e *demanded) forgotten(now time.Duration) bool {
 	return e.asked <= e.confirmed && now-e.confirmed >= time.Duration(float64(e.interval)*earliest)
 }
 
-// makeRoom drops the entry that was asked for longest ago when the table is
-// full; failures that are only remembered go first. It returns false if all are
-// being read. o.mu is held.
+// makeRoom makes room for an entry that is yet to be read. Those without a
+// version have half of the table, so that whoever asks for what does not exist
+// crowds out nobody's secrets. When the half or the whole is full the entry goes
+// that was asked for longest ago, failures that are only remembered first; it
+// returns false if all are being read. o.mu is held.
 func (o *onDemand) makeRoom() bool {
-	if len(o.known) < o.limits.entries {
+	unread := 0
+	for _, e := range o.known {
+		if e.version == nil {
+			unread++
+		}
+	}
+	full := unread >= max(o.limits.entries/2, 1)
+	if !full && len(o.known) < o.limits.entries {
 		return true
 	}
 	var oldest *demanded
 	for _, e := range o.known {
-		if e.reading == nil && (oldest == nil || e.before(oldest)) {
+		if e.reading == nil && (e.version == nil || !full) && (oldest == nil || e.before(oldest)) {
 			oldest = e
 		}
 	}

@@ -269,3 +269,39 @@ endpoint: {listen: 127.0.0.1:0, token_file: DIR/token, on_demand: {secrets: [pro
 	cancel()
 	must(t, <-done)
 }
+
+// TestAFloodOfIDsCrowdsOutNoSecret asks for more than the table holds, of which
+// nothing exists, while the service is slow.
+func TestAFloodOfIDsCrowdsOutNoSecret(t *testing.T) {
+	src := newFakeSource()
+	good := []secret.Ref{secret.Current("a"), secret.Current("b"), secret.Current("c"), secret.Current("d")}
+	for _, ref := range good {
+		src.set(ref, "v1", "x")
+	}
+	demanding(t, src, func(o *onDemand) {
+		o.limits.entries = 8
+		for _, ref := range good {
+			_, err := o.read(context.Background(), ref, time.Hour, false)
+			must(t, err)
+		}
+		src.hook(func(context.Context, []secret.Ref) { time.Sleep(100 * time.Millisecond) })
+		var wg sync.WaitGroup
+		for i := range 200 {
+			time.Sleep(10 * time.Millisecond)
+			wg.Go(func() {
+				if _, err := o.read(context.Background(), secret.Current(fmt.Sprint("absent-", i)), time.Hour, false); err == nil {
+					t.Error("what does not exist was read")
+				}
+			})
+		}
+		wg.Wait()
+		calls := src.count()
+		for _, ref := range good {
+			_, err := o.read(context.Background(), ref, time.Hour, false)
+			must(t, err)
+		}
+		if n := src.count() - calls; n != 0 {
+			t.Errorf("%d of the secrets had to be read again", n)
+		}
+	})
+}

@@ -13,18 +13,51 @@ import (
 	"secretsd/templates"
 )
 
-// output is one file with its template, and what has become of it. All but the
-// first group of fields belongs to the goroutine that applies.
+// sink is where an output goes: a file or a bundle.
+type sink interface {
+	inspect(pieces []piece) (files.Change, error)
+	publish(pieces []piece) (files.Change, error)
+	close() error
+}
+
+// outputPlace is the same for all else that is done there.
+type outputPlace interface {
+	// stage puts pieces into a private directory beside the output, for a check
+	// that runs as that user, and returns the path of the file or directory.
+	stage(pieces []piece, uid int) (path string, unstage func() error, err error)
+	// removeOurs removes the output if it is as it was published, or last found
+	// right.
+	removeOurs() (kept bool, err error)
+	// exists reports whether there is anything of the output.
+	exists() bool
+}
+
+// output is one file or bundle with its templates, and what has become of it. All
+// but the first group of fields belongs to the goroutine that applies.
 type output struct {
+	// path is that of the file, or the directory of the bundle.
 	path   string
+	bundle bool
 	notify []string
-	spec   files.Spec
-	tmpl   *templates.Template
-	file   *files.File
-	// source is a digest of the template's text and options.
+	parts  []part
+	// explode is nil where there is none.
+	explode *explode
+	sink    sink
+	place   outputPlace
+	// check decides whether new content may be published; nil where nothing does.
+	check  *check
+	backup bool
+	// parse reads the templates again, into an output that goes nowhere.
+	parse func() (*output, error)
+	// templates are the files that the templates are in.
+	templates []string
+	// source is a digest of the templates' texts and options, and of the check.
 	source [sha256.Size]byte
 	// uses are the secrets that the template names in its text.
 	uses []string
+
+	// tested are those of them that the template asks for by has.
+	tested map[string]bool
 
 	// deps are the secrets whose change makes the template run again: those
 	// the last rendering looked up, or uses before the first. Rendering depends
@@ -40,10 +73,21 @@ type output struct {
 	// They are named, without their values, in named, which is never written to.
 	good  versions
 	named []notify.SecretVersion
+	// previous are those of the content before it, nil if that is not known or was
+	// rendered from another template.
+	previous versions
 	// skipped says that the output waits for a secret that may be absent.
 	skipped bool
 	// waiting names a secret that was never read, and that the output needs.
 	waiting string
+	// gate is what is known of new content that a check has to pass.
+	gate gate
+	// expires is when the first of the certificates in it does, or zero.
+	expires time.Time
+	// collectAt is when a bundle has a generation to remove, or 0.
+	collectAt time.Duration
+	// templateErr is why a changed template is not used, as the log has said it.
+	templateErr string
 	// err is why the output is degraded, nil if it is not.
 	err      error
 	failures int
@@ -82,7 +126,9 @@ const (
 func (o *output) inherit(old *output) {
 	o.inPlace, o.repairs, o.written = old.inPlace, old.repairs, old.written
 	if o.source == old.source {
-		o.good = old.good
+		o.good, o.named, o.gate = old.good, old.named, old.gate
+		o.gate.again = true
+		old.gate = gate{}
 	}
 }
 
@@ -92,7 +138,7 @@ func (o *output) missing(snap *store.Snapshot, optional map[string]bool) (name s
 	skip = true
 	for _, use := range o.uses {
 		e, _ := snap.Get(use)
-		if e.Version != nil {
+		if e.Version != nil || o.tested[use] && optional[use] && absent(e.Err) {
 			continue
 		}
 		if name == "" {
@@ -121,13 +167,14 @@ func lookup(snap *store.Snapshot) templates.Lookup {
 	}
 }
 
-// versions are the versions of the secrets that one rendering used, by name.
+// versions are the versions of the secrets that one rendering used, by name; nil
+// for one that was not there.
 type versions map[string]*secret.Version
 
 func used(snap *store.Snapshot, names []string) versions {
 	v := make(versions, len(names))
 	for _, name := range names {
-		if e, ok := snap.Get(name); ok && e.Version != nil {
+		if e, ok := snap.Get(name); ok {
 			v[name] = e.Version
 		}
 	}
@@ -146,17 +193,23 @@ func (v versions) current(snap *store.Snapshot) bool {
 
 // lookup is a [templates.Lookup] that knows these versions only.
 func (v versions) lookup(name string) (*secret.Version, error) {
-	if version, ok := v[name]; ok {
+	switch version, ok := v[name]; {
+	case !ok:
+		return nil, &notReadError{name: name}
+	case version == nil: // the rendering went on without it, so it does not exist
+		return nil, &notReadError{name: name, err: &secret.Error{Kind: secret.NotFound, ID: name}}
+	default:
 		return version, nil
 	}
-	return nil, &notReadError{name: name}
 }
 
 // named returns the versions in the order of their names.
 func (v versions) named() []notify.SecretVersion {
 	list := make([]notify.SecretVersion, 0, len(v))
 	for _, name := range slices.Sorted(maps.Keys(v)) {
-		list = append(list, notify.SecretVersion{Name: name, VersionID: v[name].VersionID})
+		if v[name] != nil {
+			list = append(list, notify.SecretVersion{Name: name, VersionID: v[name].VersionID})
+		}
 	}
 	return list
 }
@@ -169,6 +222,9 @@ func (o *output) healable(now time.Duration) bool {
 	}
 	return len(o.repairs) < maxRepairs
 }
+
+// recovered notes that nothing is wrong with the output, nor to be tried again.
+func (o *output) recovered() { o.err, o.failures, o.retryAt = nil, 0, 0 }
 
 // failed notes why the output is degraded, and when publishing is tried again.
 func (o *output) failed(err error, now time.Duration) {

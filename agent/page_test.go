@@ -40,7 +40,7 @@ func TestStatusPage(t *testing.T) {
 			t.Errorf("%d, policy %q", w.Code, csp)
 		}
 		version := r.agent.Status().Secrets[0].VersionID
-		for _, want := range []string{"not ready", "prod/db", version, "arn:aws:secretsmanager:", "stale, denied", "&lt;script&gt;alert(1)", r.dir + "/broken", "degraded", "app", "prefers-color-scheme:dark", "width=device-width"} {
+		for _, want := range []string{"not ready", "prod/db", version, "arn:aws:secretsmanager:", "stale, denied", "&lt;script&gt;alert(1)", r.dir + "/broken", "held", "app", "prefers-color-scheme:dark", "width=device-width"} {
 			if !strings.Contains(page, want) {
 				t.Errorf("the page lacks %q", want)
 			}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,9 +20,14 @@ import (
 type plan struct {
 	cfg     *config.Config
 	secrets []*schedule
+	// names are what the secrets are called; nil until configured is asked.
+	names   map[string]bool
 	outputs []*output
 	targets []notify.Target
 	dirs    *files.Dirs
+	// library are the files that templates include, and vars what var gives.
+	library *templates.Library
+	vars    map[string]string
 }
 
 // newPlan builds what cfg asks for, and takes hold of the directories that its
@@ -31,7 +35,8 @@ type plan struct {
 // once, each at its place in the configuration.
 func newPlan(cfg *config.Config) (*plan, error) {
 	p := &plan{cfg: cfg, dirs: files.New()}
-	var errs []error
+	errs := []error{p.readVars()}
+	p.freshLibrary()
 	for i := range cfg.Secrets {
 		p.secrets = append(p.secrets, newSchedule(&cfg.Secrets[i], cfg.Refresh.MaxStale.Std()))
 	}
@@ -41,7 +46,12 @@ func newPlan(cfg *config.Config) (*plan, error) {
 		p.targets = append(p.targets, t)
 	}
 	for i := range cfg.Files {
-		o, err := p.newOutput(i)
+		o, err := p.newFile(&cfg.Files[i])
+		errs = append(errs, err)
+		p.outputs = append(p.outputs, o)
+	}
+	for i := range cfg.Bundles {
+		o, err := p.newBundle(&cfg.Bundles[i])
 		errs = append(errs, err)
 		p.outputs = append(p.outputs, o)
 	}
@@ -58,6 +68,7 @@ func newSchedule(s *config.Secret, maxStale time.Duration) *schedule {
 		ref:      secret.Ref{ID: s.ID, Stage: s.Stage, VersionID: s.VersionID, Region: s.Region, RoleARN: s.RoleARN},
 		interval: s.Interval.Std(),
 		required: s.IsRequired(),
+		expect:   (*expectation)(s.Expect),
 	}
 	if s.VersionID != "" {
 		sched.interval = min(max(sched.interval, pinnedInterval), max(sched.interval, maxStale/2))
@@ -77,69 +88,20 @@ func newTarget(cfg *config.Config, t *config.Target) (notify.Target, error) {
 	return target, errors.Join(errs[:]...)
 }
 
-func (p *plan) newOutput(i int) (*output, error) {
-	f := &p.cfg.Files[i]
-	o := &output{path: f.Path, notify: f.Notify}
-	tmplErr := p.parseTemplate(f, o)
-	uid, gid, ownerErr := files.LookupOwner(f.Owner, f.Group)
-	errs := []error{tmplErr, placed(p.cfg, ownerErr, &f.Owner, &f.Group, f)}
-	o.spec = files.Spec{Path: f.Path, Mode: f.Mode.Perm(), UID: uid, GID: gid, CreateDirs: f.CreateDirs, AllowDisk: f.AllowDisk}
-	if ownerErr == nil && strings.HasPrefix(f.Path, "/") {
-		file, err := p.dirs.Open(o.spec)
-		if err != nil {
-			errs = append(errs, placed(p.cfg, err, &f.Path, f))
-		} else {
-			o.file = file
-		}
-	}
-	return o, errors.Join(errs...)
-}
-
-// parseTemplate reads and parses the template of f, and checks that the
-// secrets it names are configured.
-func (p *plan) parseTemplate(f *config.File, o *output) error {
-	opts := templates.Options{Name: f.Template, Text: f.Contents, MissingKey: f.MissingKey}
-	if len(f.Delims) == 2 {
-		opts.Delims = [2]string{f.Delims[0], f.Delims[1]}
-	}
-	if f.Template != "" {
-		text, err := config.ReadTrusted(f.Template)
-		if err != nil {
-			return placed(p.cfg, fmt.Errorf("template: %w", err), &f.Template, f)
-		}
-		opts.Text = string(text)
-	} else {
-		opts.Name, opts.Line = p.cfg.Path(), p.cfg.TextLine(&f.Contents)
-	}
-	o.source = sha256.Sum256(fmt.Appendf(nil, "%q %q %q", opts.Text, opts.Delims, opts.MissingKey))
-	tmpl, err := templates.Parse(opts)
-	if err != nil {
-		return err // it names file and line itself
-	}
-	o.tmpl, o.deps = tmpl, nil
-	var errs []error
-	for _, use := range tmpl.Secrets() {
-		if !slices.Contains(o.deps, use.Name) {
-			o.deps = append(o.deps, use.Name)
-		}
-		if !slices.ContainsFunc(p.secrets, func(s *schedule) bool { return s.name == use.Name }) {
-			errs = append(errs, p.unknownSecret(use))
-		}
-	}
-	o.uses = slices.Clone(o.deps)
-	return errors.Join(errs...)
-}
-
 func (p *plan) unknownSecret(use templates.SecretUse) error {
+	return &fault{
+		err:  fmt.Errorf("%s: template uses secret %q, which is not in the configuration", place(use), use.Name),
+		hint: p.configuredHint(),
+	}
+}
+
+func (p *plan) configuredHint() string {
 	names := make([]string, len(p.secrets))
 	for i, s := range p.secrets {
 		names[i] = s.name
 	}
 	slices.Sort(names)
-	return &fault{
-		err:  fmt.Errorf("%s: template uses secret %q, which is not in the configuration", place(use), use.Name),
-		hint: "configured secrets: " + strings.Join(names, ", "),
-	}
+	return "configured secrets: " + strings.Join(names, ", ")
 }
 
 func place(use templates.SecretUse) string { return fmt.Sprintf("%s:%d", use.File, use.Line) }
@@ -147,8 +109,8 @@ func place(use templates.SecretUse) string { return fmt.Sprintf("%s:%d", use.Fil
 // close lets the directories go; the files stay.
 func (p *plan) close() {
 	for _, o := range p.outputs {
-		if o.file != nil {
-			_ = o.file.Close()
+		if o.sink != nil {
+			_ = o.sink.close()
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync/atomic"
 
+	"golang.org/x/time/rate"
+
 	"secretsd/agent/audit"
 	"secretsd/agent/config"
 	"secretsd/agent/notify"
@@ -18,10 +20,34 @@ import (
 // secret id may be (GetSecretValue, API reference).
 const maxAuditedID = 2048
 
+// Requests of nobody known have strangerBurst lines, and then strangerRate a
+// second. They need no token, so that a flood of them could fill the disk, or the
+// queue in place of lines that say who got what.
+const (
+	strangerBurst = 500
+	strangerRate  = 10
+)
+
 // auditor is the audit log in use, if there is one. A reload opens it again.
 type auditor struct {
 	log  atomic.Pointer[audit.Log]
 	lost atomic.Uint64
+	// strangers is of newStrangers, and withheld counts the lines it has kept back
+	// since the last one.
+	strangers *rate.Limiter
+	withheld  atomic.Uint64
+}
+
+func newStrangers() *rate.Limiter { return rate.NewLimiter(strangerRate, strangerBurst) }
+
+// stranger reports whether a request of nobody known has a line, and if so how
+// many before it had none.
+func (r *auditor) stranger() (withheld uint64, ok bool) {
+	if !r.strangers.Allow() {
+		r.withheld.Add(1)
+		return 0, false
+	}
+	return r.withheld.Swap(0), true
 }
 
 // prepareAudit opens the audit log anew, for it may have been rotated. At the
@@ -75,6 +101,13 @@ func (a *Agent) observe(e *endpoint.Exchange) error {
 	}
 	entry := audit.Entry{
 		Event: eventOf(e), Via: "endpoint", Operation: e.Operation, Client: e.Client, Remote: e.Remote, RoleARN: cut(e.Role),
+	}
+	if e.Client == "" {
+		withheld, ok := a.audit.stranger()
+		if !ok {
+			return nil
+		}
+		entry.Withheld = withheld
 	}
 	if e.PID > 0 {
 		entry.Peer = auditedPeer(e.UID, e.GID, e.PID)

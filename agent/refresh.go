@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"reflect"
 	"sync"
 	"time"
 
@@ -70,7 +71,9 @@ func (r *refresher) configure(src fetcher, secrets []*schedule) {
 		if e, ok := snap.Get(s.name); ok && e.Version != nil {
 			if old := r.secrets[s.name]; old != nil && old.ref == s.ref {
 				s.seen, s.confirming, s.failures = old.seen, old.confirming, old.failures
-				s.next = min(old.next, now+s.interval)
+				if reflect.DeepEqual(old.expect, s.expect) { // else what was held may be right now
+					s.next, s.held = min(old.next, now+s.interval), old.held
+				}
 			}
 		}
 		next[s.name] = s
@@ -204,7 +207,7 @@ func (r *refresher) round(ctx context.Context, src fetcher, group []*schedule) {
 			updates = append(updates, u)
 		}
 	}
-	r.store.Put(updates)
+	r.store.Put(keepPairs(group, updates, r.store.Snapshot()))
 	r.mu.Unlock()
 	for _, line := range say {
 		line() // whoever reads the log may be slow, and r.mu is not for waiting

@@ -23,7 +23,8 @@ type Report struct {
 type FileReport struct {
 	Path string `json:"path"`
 	// Outcome is written, unchanged, skipped (it waits for a secret that may be
-	// absent), waiting (for one that could not be read), or failed.
+	// absent), waiting (for one that could not be read), held (a check refused
+	// it), or failed.
 	Outcome string `json:"outcome"`
 	Error   string `json:"error,omitempty"`
 }
@@ -32,7 +33,7 @@ type FileReport struct {
 // read.
 func (r *Report) Failed() bool {
 	for _, f := range r.Files {
-		if f.Outcome == "failed" {
+		if f.Outcome == "failed" || f.Outcome == "held" {
 			return true
 		}
 	}
@@ -63,7 +64,19 @@ func Render(ctx context.Context, cfg *config.Config, opts Options) (Report, erro
 	if _, err := b.dirs.Sweep(); err != nil {
 		opts.Logger.Warn("cannot clear leftovers beside files", "error", err)
 	}
-	a.pass(ctx, st.Snapshot(), false)
+	checks, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.pass(checks, st.Snapshot(), false)
+	for a.checking() && ctx.Err() == nil {
+		select {
+		case v := <-a.checker.done:
+			a.judge(v)
+			a.pass(checks, st.Snapshot(), false)
+		case <-ctx.Done():
+		}
+	}
+	cancel() // nobody waits for what still runs
+	a.checker.running.Wait()
 	if ctx.Err() != nil {
 		return Report{}, fmt.Errorf("render: %w", context.Cause(ctx))
 	}
@@ -78,22 +91,31 @@ func (r *refresher) readAll(ctx context.Context) {
 	r.rounds.Wait()
 }
 
-func report(b *build, snap *store.Snapshot) Report {
-	var r Report
+// missing returns the secrets that could not be read, and why.
+func missing(b *build, snap *store.Snapshot) (names []string, errs []error) {
 	for _, s := range b.secrets {
 		e, _ := snap.Get(s.name)
 		if e.Version != nil || (!s.required && absent(e.Err)) {
 			continue
 		}
-		r.Missing = append(r.Missing, s.name)
-		r.errs = append(r.errs, e.Err)
+		names = append(names, s.name)
+		errs = append(errs, e.Err)
 	}
+	return names, errs
+}
+
+func report(b *build, snap *store.Snapshot) Report {
+	var r Report
+	r.Missing, r.errs = missing(b, snap)
 	for _, o := range b.outputs {
 		f := FileReport{Path: o.path, Outcome: "unchanged"}
 		switch {
 		case o.err != nil:
 			f.Outcome, f.Error = "failed", o.err.Error()
 			r.errs = append(r.errs, o.err)
+		case o.gate.held != nil:
+			f.Outcome, f.Error = "held", o.gate.held.reason.Error()
+			r.errs = append(r.errs, fmt.Errorf("check new content of %s: %w", o.path, o.gate.held.reason))
 		case o.skipped:
 			f.Outcome = "skipped"
 		case o.waiting != "":

@@ -253,3 +253,22 @@ endpoint: {listen: 127.0.0.1:0, token_env: [SECRETSD_TEST_TOKEN], clients: [{nam
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestTheFirstOfSeveralSecretsIsMeant asks for a stage that is not configured by
+// an id which two secrets have.
+func TestTheFirstOfSeveralSecretsIsMeant(t *testing.T) {
+	conf := "refresh: {interval: 1h}\nsecrets: [{name: eu, id: prod/db, region: eu-west-1}, {name: us, id: prod/db, region: us-east-1}]\n"
+	prepare := func(r *running) {
+		must(t, r.svc.Put("prod/db", "one"))
+		must(t, r.svc.Put("prod/db", "two"))
+	}
+	runAgent(t, conf, prepare, func(r *running) {
+		r.after(time.Second)
+		for _, stage := range []string{"", "AWSCURRENT", "AWSPREVIOUS"} {
+			ans, err := r.agent.Read(context.Background(), endpoint.Query{ID: "prod/db", Stage: stage})
+			if err != nil || ans.Name != "eu" {
+				t.Errorf("stage %q: %q, %v", stage, ans.Name, err)
+			}
+		}
+	})
+}

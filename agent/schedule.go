@@ -3,6 +3,7 @@ package agent
 import (
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"secretsd/agent/secret"
@@ -38,6 +39,10 @@ type schedule struct {
 	seen []string
 	// confirming is the version id that a second read has to name again.
 	confirming string
+	// expect is what a version has to be, or nil. held is the last version id that
+	// was not, of which the log says so.
+	expect *expectation
+	held   string
 	// pair is the schedule of AWSCURRENT beside AWSPREVIOUS, or the other way
 	// round, of the same secret; they are read together.
 	pair *schedule
@@ -81,11 +86,63 @@ func (r *refresher) judge(s *schedule, res outcome, say *[]func()) (store.Update
 		})
 		return u, false
 	}
+	if e.Version == nil || e.Version.VersionID != u.Version.VersionID {
+		if err := s.expect.check(u.Version, time.Now()); err != nil {
+			return r.hold(s, u, err, e.Version, say), true
+		}
+	}
 	r.logSuccess(s, u.Version, e.Version, say)
-	s.failures, s.warned, s.confirming = 0, false, ""
+	s.failures, s.warned, s.confirming, s.held = 0, false, "", ""
 	s.remember(u.Version.VersionID)
 	s.next = now + s.spread(r.phase, e.Version == nil)
 	return u, true
+}
+
+// hold returns the update for a version that is not what the configuration
+// expects. AWSPREVIOUS gives way to AWSCURRENT, as where it cannot be read.
+func (r *refresher) hold(s *schedule, u store.Update, why error, had *secret.Version, say *[]func()) store.Update {
+	id := u.Version.VersionID
+	err := &secret.Error{Kind: secret.Invalid, Op: "GetSecretValue", ID: s.ref.ID, Status: 400, Code: "InvalidRequestException",
+		Message: "version " + id + " is not what the configuration expects: " + strings.ReplaceAll(why.Error(), "\n", ", "),
+		Remedy:  "put a right value into the secret, or change what expect says"}
+	s.failures, s.warned, s.confirming = 0, false, ""
+	s.next = r.clock() + s.spread(r.phase, false)
+	if said := s.held == id; !said {
+		s.held = id
+		*say = append(*say, func() {
+			args := attrs(err, "secret", s.name, "version_id", id)
+			if had != nil {
+				args = append(args, "keeping_version_id", had.VersionID)
+			}
+			r.log.Error("secret has a version that is not what is expected, holding it", args...)
+		})
+	}
+	u.Version = nil
+	if s.pair != nil && s.ref.Stage == secret.StagePrevious {
+		u.Err, u.Drop = err, true
+		return u
+	}
+	u.Held = &store.Held{VersionID: id, Err: err}
+	return u
+}
+
+// keepPairs drops the updates of AWSPREVIOUS whose AWSCURRENT is held: the two
+// stay one step apart.
+func keepPairs(group []*schedule, updates []store.Update, snap *store.Snapshot) []store.Update {
+	held := map[string]bool{}
+	for _, u := range updates {
+		held[u.Name] = u.Held != nil
+	}
+	for _, s := range group {
+		if s.pair == nil || !held[s.name] {
+			continue
+		}
+		updates = slices.DeleteFunc(updates, func(u store.Update) bool {
+			e, _ := snap.Get(u.Name)
+			return u.Name == s.pair.name && (u.Version == nil || e.Version == nil || e.Version.VersionID != u.Version.VersionID)
+		})
+	}
+	return updates
 }
 
 func (s *schedule) remember(versionID string) {

@@ -15,21 +15,32 @@ import (
 
 // serve hands the generation of snap to the endpoint, in one step.
 func (a *Agent) serve(snap *store.Snapshot) {
+	a.look(snap)
+	a.listeners.publish(a.view)
+	a.served.reach(snap.Generation())
+}
+
+// look makes the view of snap, with what its ids mean.
+func (a *Agent) look(snap *store.Snapshot) {
 	entries := make([]endpoint.Entry, 0, snap.Len())
 	res := &resolver{byID: map[string][]string{}, ids: map[string][]string{}, secrets: map[string]*schedule{}, region: a.build.region, maxStale: a.build.cfg.Refresh.MaxStale.Std()}
 	for _, s := range a.build.secrets {
 		e, _ := snap.Get(s.name)
 		entry := a.entry(s, e)
 		entries = append(entries, entry)
-		res.add(s, entry.IDs)
+		res.secrets[s.name], res.ids[s.name] = s, entry.IDs
+	}
+	for id, places := range endpoint.Index(entries) {
+		for _, i := range places {
+			res.byID[id] = append(res.byID[id], entries[i].Name)
+		}
 	}
 	if e := a.build.cfg.Endpoint; e != nil {
 		res.onDemand = e.OnDemand
 	}
 	a.view = endpoint.NewView(a.view, entries)
+	a.view.Of = res
 	a.resolve.Store(res)
-	a.listeners.publish(a.view)
-	a.served.reach(snap.Generation())
 }
 
 // entry returns what the endpoint serves for one configured secret.
@@ -85,16 +96,10 @@ type resolver struct {
 	onDemand *config.OnDemand
 }
 
-func (r *resolver) add(s *schedule, ids []string) {
-	r.secrets[s.name], r.ids[s.name] = s, ids
-	for _, id := range ids {
-		r.byID[id] = append(r.byID[id], s.name)
-	}
-}
-
 // find returns the configured secret that q means and the ref that answers it.
 // As in the endpoint's view an id of the service goes before a configured name,
-// and what is read with another role than the one asked for is another secret.
+// the first of several secrets before the others, and what is read with another
+// role than the one asked for is another secret.
 func (r *resolver) find(q endpoint.Query) (s *schedule, want secret.Ref, ok bool) {
 	names, isID := r.byID[q.ID]
 	if !isID {
@@ -112,11 +117,14 @@ func (r *resolver) find(q endpoint.Query) (s *schedule, want secret.Ref, ok bool
 		stage = secret.StageCurrent
 	}
 	names = r.readAs(q.Role, names)
-	for _, name := range names {
-		s = r.secrets[name]
-		want = s.ref
-		want.Stage, want.VersionID = stage, q.VersionID
-		if want == s.ref {
+	for i, name := range names {
+		other := r.secrets[name]
+		ref := other.ref
+		ref.Stage, ref.VersionID = stage, q.VersionID
+		if i == 0 || ref == other.ref {
+			s, want = other, ref
+		}
+		if ref == other.ref {
 			break
 		}
 	}
@@ -125,12 +133,9 @@ func (r *resolver) find(q endpoint.Query) (s *schedule, want secret.Ref, ok bool
 
 // Read implements [endpoint.Reader]: it answers what the view cannot.
 func (a *Agent) Read(ctx context.Context, q endpoint.Query) (endpoint.Answer, error) {
-	r := a.resolve.Load()
-	if r == nil {
-		if err := a.served.wait(ctx, 1); err != nil {
-			return endpoint.Answer{}, err
-		}
-		r = a.resolve.Load()
+	r, err := a.resolver(ctx, q.Of)
+	if err != nil {
+		return endpoint.Answer{}, err
 	}
 	s, want, ok := r.find(q)
 	if !ok {
@@ -145,22 +150,45 @@ func (a *Agent) Read(ctx context.Context, q endpoint.Query) (endpoint.Answer, er
 		}
 	}
 	var ans endpoint.Answer
-	var err error
 	refresh := q.Refresh && a.limits.allow(want)
 	if want != s.ref {
 		ans, err = a.onDemand.read(ctx, want, s.interval, refresh)
 	} else {
 		ans, err = a.readConfigured(ctx, r, s, refresh)
 	}
+	if err == nil && !q.Rights.Configured(s.name, ids(s.ref, ans.Version)...) {
+		return endpoint.Answer{}, endpoint.ErrForbidden
+	}
 	ans.Name = s.name
 	return ans, err
+}
+
+// resolver returns what ids meant in the view that the client's rights were
+// decided beside, if it says so. Else it is what they mean now, and before the
+// first pass it waits for that.
+func (a *Agent) resolver(ctx context.Context, of any) (*resolver, error) {
+	if r, ok := of.(*resolver); ok {
+		return r, nil
+	}
+	if a.resolve.Load() == nil {
+		if err := a.served.wait(ctx, 1); err != nil {
+			return nil, err
+		}
+	}
+	return a.resolve.Load(), nil
+}
+
+// replaced is the error of a read during which a reload gave the secret's name to
+// another one. Whoever asks again gets that, if he may have it.
+func replaced(s *schedule) error {
+	return &secret.Error{Kind: secret.Transient, ID: s.ref.ID, Message: "the configuration has changed while it was read"}
 }
 
 // identified decides about a secret that what is known of it does not allow:
 // where its first read is under way the ARN that comes back may. Nobody's
 // waiting for it makes a read.
 func (a *Agent) identified(ctx context.Context, s *schedule, rights *endpoint.Rights) error {
-	if e, _ := a.store.Snapshot().Get(s.name); e.Version != nil {
+	if e, _ := a.store.Snapshot().Get(s.name); e.Version != nil || e.Ref != s.ref {
 		return endpoint.ErrForbidden
 	}
 	reading := a.refresh.reading(s.name)
@@ -172,7 +200,7 @@ func (a *Agent) identified(ctx context.Context, s *schedule, rights *endpoint.Ri
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if e, _ := a.store.Snapshot().Get(s.name); !rights.Configured(s.name, ids(s.ref, e.Version)...) {
+	if e, _ := a.store.Snapshot().Get(s.name); e.Ref != s.ref || !rights.Configured(s.name, ids(s.ref, e.Version)...) {
 		return endpoint.ErrForbidden
 	}
 	return nil
@@ -182,6 +210,9 @@ func (a *Agent) identified(ctx context.Context, s *schedule, rights *endpoint.Ri
 // with its outcome once the endpoint's view has it too.
 func (a *Agent) readConfigured(ctx context.Context, r *resolver, s *schedule, refresh bool) (endpoint.Answer, error) {
 	e, _ := a.store.Snapshot().Get(s.name)
+	if e.Ref != s.ref {
+		return endpoint.Answer{}, replaced(s)
+	}
 	if refresh || (e.Version == nil && e.Err == nil) || a.refresh.reading(s.name) != nil {
 		if err := a.refresh.readNow(ctx, s.name); err != nil {
 			return endpoint.Answer{}, fmt.Errorf("read secret %s: %w", s.name, err)
@@ -193,6 +224,8 @@ func (a *Agent) readConfigured(ctx context.Context, r *resolver, s *schedule, re
 		e, _ = snap.Get(s.name)
 	}
 	switch {
+	case e.Ref != s.ref:
+		return endpoint.Answer{}, replaced(s)
 	case e.Err != nil && (refresh || e.Version == nil || a.clock()-e.Confirmed > r.maxStale):
 		return endpoint.Answer{}, e.Err
 	case e.Version == nil:

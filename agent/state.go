@@ -18,7 +18,7 @@ import (
 )
 
 // stateDir is the directory that holds what must survive a crash: the
-// notifications owed. It is locked while the agent runs. No secret value, nor
+// notifications owed and what is held. It is locked while the agent runs. No secret value, nor
 // anything derived from one, is ever in it.
 type stateDir struct {
 	root *os.Root
@@ -38,6 +38,8 @@ const (
 // state is what state.json holds.
 type state struct {
 	Debts []notify.Debt `json:"debts"`
+	// Held is what checks have refused.
+	Held []heldState `json:"held,omitempty"`
 }
 
 // openState makes the directory if it is missing, with mode 0700, and takes its

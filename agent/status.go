@@ -74,6 +74,10 @@ type SecretStatus struct {
 	Kind  string `json:"kind,omitempty"`
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`
+	// Held is the version that is current at the source and not used, for it is
+	// not what the configuration expects; HeldReason says why.
+	Held       string `json:"held_version_id,omitempty"`
+	HeldReason string `json:"held_reason,omitempty"`
 
 	failures map[string]uint64
 }
@@ -91,16 +95,27 @@ const (
 	FileWaiting = "waiting"
 	// FileSkipped: a secret that it needs may be absent, and is.
 	FileSkipped = "skipped"
+	// FileChecking: new content is being checked; what was published stays.
+	FileChecking = "checking"
+	// FileHeld: new content could not be rendered, or a check has refused it; what
+	// was published stays until a version or the template changes.
+	FileHeld = "held"
 	// FileDegraded: it cannot be brought up to date, and stays as it is.
 	FileDegraded = "degraded"
 )
 
-// FileStatus is the state of one configured file.
+// FileStatus is the state of one configured file or bundle.
 type FileStatus struct {
-	Path  string `json:"path"`
-	State string `json:"state"`
+	// Path is that of the file, or the directory of the bundle.
+	Path   string `json:"path"`
+	Bundle bool   `json:"bundle,omitempty"`
+	State  string `json:"state"`
 	// Secrets are the versions that the file was rendered from.
 	Secrets []notify.SecretVersion `json:"secrets,omitempty"`
+	// Held are the versions of the content that is held.
+	Held []notify.SecretVersion `json:"held,omitempty"`
+	// ExpiresAt is when the first of the certificates in it does; zero without one.
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	// WaitsFor is the secret that the file waits for.
 	WaitsFor string `json:"waits_for,omitempty"`
 	Error    string `json:"error,omitempty"`
@@ -199,12 +214,16 @@ func (a *Agent) note(snap *store.Snapshot) {
 }
 
 func (o *output) status(now time.Duration, wall time.Time) FileStatus {
-	f := FileStatus{Path: o.path, State: FileInPlace, Secrets: o.named, WaitsFor: o.waiting, inPlace: o.inPlace, deps: o.deps}
+	f := FileStatus{Path: o.path, Bundle: o.bundle, State: FileInPlace, Secrets: o.named, ExpiresAt: o.expires, WaitsFor: o.waiting, inPlace: o.inPlace, deps: o.deps}
 	switch {
 	case o.skipped:
 		f.State = FileSkipped
 	case o.waiting != "":
 		f.State = FileWaiting
+	case o.gate.held != nil:
+		f.State, f.Held, f.Error, f.Hint = FileHeld, o.gate.held.versions, o.gate.held.reason.Error(), hintOf(o.gate.held.reason)
+	case o.gate.asking != nil:
+		f.State = FileChecking
 	case o.err != nil:
 		f.State, f.Error, f.Hint = FileDegraded, o.err.Error(), hintOf(o.err)
 		if o.dirty {
@@ -254,6 +273,9 @@ func secretStatus(c *schedule, e store.Entry, plan refreshPlan, now time.Duratio
 		s.ARN, s.VersionID, s.ConfirmedAt = e.Version.ARN, e.Version.VersionID, e.ConfirmedAt
 		s.AgeSeconds = (now - e.Confirmed).Round(time.Millisecond).Seconds()
 		s.Expired = e.Err != nil && now-e.Confirmed > maxStale
+	}
+	if e.Held != nil {
+		s.Held, s.HeldReason = e.Held.VersionID, e.Held.Err.Error()
 	}
 	if plan.known {
 		s.NextRefresh = wall.Add(plan.next - now)

@@ -42,7 +42,7 @@ func TestStatusFollowsAnAgent(t *testing.T) {
 		for _, f := range st.Files {
 			states = append(states, f.State)
 		}
-		if got := strings.Join(states, " "); got != "in_place skipped waiting degraded" {
+		if got := strings.Join(states, " "); got != "in_place skipped waiting held" {
 			t.Errorf("files are %s", got)
 		}
 		if f := st.Files[0]; len(f.Secrets) != 1 || f.Secrets[0].VersionID != db.VersionID {
@@ -70,7 +70,7 @@ files: [{path: DIR/none/out, contents: x}]`)); err == nil {
 		_, page := r.health("/metrics")
 		for _, want := range []string{
 			`secretsd_ready 0`, `secretsd_secret_stale{secret="db"} 1`, `secretsd_config_reloads_total{outcome="failure"} 1`,
-			`secretsd_secret_version_info{secret="db",version_id="` + db.VersionID + `"} 1`, `secretsd_file_degraded{path="` + r.dir + `/broken"} 1`,
+			`secretsd_secret_version_info{secret="db",version_id="` + db.VersionID + `"} 1`, `secretsd_file_held{path="` + r.dir + `/broken"} 1`,
 			`secretsd_notification_owed{target="app"} 1`, `secretsd_file_publishes_total 1`, `secretsd_aws_calls_total{operation="GetSecretValue",outcome="denied"}`, `secretsd_template_failures_total `,
 		} {
 			if !strings.Contains(page, want) {

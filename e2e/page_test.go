@@ -79,7 +79,7 @@ telemetry: {listen: "%[5]s"}
 	}
 	get(t, "http://"+f.endpoint+"/v1/db", "wrong")
 	return f, "http://" + telemetry + "/", []string{"not ready", "secret late was not read yet", long, "prod/late", "not_found", "Hint: ", hostile,
-		"<script>document.title=2</script>", "degraded", "waiting for late", "skipped for maybe", "absent, optional", "app", "web", "token in " + f.dir + "/web",
+		"<script>document.title=2</script>", "held", "waiting for late", "skipped for maybe", "absent, optional", "app", "web", "token in " + f.dir + "/web",
 		"prod/web/*", "uid 1001", "1 bad token", "arn:aws:secretsmanager:", "AWSCURRENT", f.endpoint, telemetry, f.dir + "/s.sock", f.conf}
 }
 

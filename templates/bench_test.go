@@ -29,7 +29,7 @@ func benchmarkTemplate(b *testing.B, text string) *templates.Template {
 }
 
 func lookups() templates.Lookup {
-	v := &secret.Version{VersionID: "v", Text: secret.NewValue(templates.ExampleSecrets()["db"])}
+	v := &secret.Version{VersionID: "v", Text: secret.NewValue(templates.SecretsOfExamples()["db"])}
 	return func(string) (*secret.Version, error) { return v, nil }
 }
 

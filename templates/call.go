@@ -18,7 +18,7 @@ type Function struct {
 	// Doc is one line on what it does.
 	Doc string
 	// Example is a template that uses it, and Result what that renders to with
-	// the secrets of [ExampleSecrets].
+	// the secrets that FUNCTIONS.md shows.
 	Example, Result string
 }
 
@@ -27,8 +27,11 @@ type function struct {
 	Function
 	// min and max are how many arguments it takes; max is -1 for any number.
 	min, max int
-	// names says that the first argument names a secret.
-	names bool
+	// names says what the first argument names.
+	names naming
+	// reveals says that the result may hold a value of a secret whatever the
+	// arguments are.
+	reveals bool
 	// lazy marks the functions and, or: the evaluator executes them itself.
 	lazy bool
 	run  func(*call) (any, error)
@@ -100,6 +103,12 @@ func (c *call) guarded() (v any, err error) {
 			err = errLibrary
 		}
 	}()
+	switch c.f.names { // these come back to the evaluator, which the table cannot name
+	case namesFile:
+		return c.includeFile()
+	case namesTemplate:
+		return c.executeTemplate()
+	}
 	return c.f.run(c)
 }
 
@@ -118,7 +127,7 @@ func (c *call) explain(err error) error {
 	if f.err != nil || f.secret != "" {
 		return f // about a secret, not about the function
 	}
-	return &failure{msg: c.f.Name + ": " + f.msg, hint: f.hint}
+	return &failure{msg: c.f.Name + ": " + f.msg, hint: f.hint, refused: f.refused}
 }
 
 var errTooBig = fail("a value is larger than 1 MiB, or a list longer than 100000 elements")

@@ -1,6 +1,8 @@
 package templates
 
 import (
+	"cmp"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -55,28 +57,96 @@ func branch(b *parse.BranchNode) []parse.Node {
 }
 
 // checker finds what is wrong with a template before any secret is known, and
-// which secrets it names.
+// what it names: secrets, files, variables.
 type checker struct {
-	t     *Template
-	errs  []error
-	deep  bool // reported once
-	depth int
+	t       *Template
+	library *Library
+	delims  [2]string
+	errs    []*Error
+	deep    bool // reported once
+	depth   int
+	from    *source  // the text that is looked at
+	chain   []string // the files that lead to it
+	calls   []called
+	// children are the files that each text includes itself.
+	children map[*source][]string
 	// top says that . is still what the template was started with, and main
 	// that $ is.
 	top, main bool
+	names     names
 }
 
-func (c *checker) template() {
+// called is a template that some text calls by name.
+type called struct {
+	name string
+	node parse.Node
+	from *source
+}
+
+// check looks at the template and all it includes.
+func (c *checker) check() {
 	c.top, c.main = true, true
-	c.node(c.t.main.Root)
-	c.top, c.main = false, false
-	for _, name := range slices.Sorted(maps.Keys(c.t.defined)) {
-		c.node(c.t.defined[name].Root)
+	c.source(c.t.main)
+	c.t.defined = c.definitions(c.t.main, make(map[*source]map[string]body))
+	for _, call := range c.calls {
+		if _, ok := c.t.defined[call.name]; !ok {
+			c.from = call.from
+			c.fail(call.node, "template "+strconv.Quote(call.name)+" is not defined", `a template is defined in the same text or one it includes: {{ define "NAME" }}…{{ end }}`)
+		}
 	}
 }
 
+// source checks one text.
+func (c *checker) source(s *source) {
+	from, depth := c.from, c.depth
+	c.from, c.depth = s, 0
+	c.node(s.main.Root)
+	c.top, c.main = false, false
+	for _, name := range slices.Sorted(maps.Keys(s.defined)) {
+		c.node(s.defined[name].Root)
+	}
+	c.from, c.depth = from, depth
+}
+
+// fails says that there is something wrong at n.
 func (c *checker) fail(n parse.Node, msg, hint string) {
-	c.errs = append(c.errs, c.t.errorAt(n, &failure{msg: msg, hint: hint}))
+	c.failed(n, &failure{msg: msg, hint: hint})
+}
+
+func (c *checker) failed(n parse.Node, err error) {
+	var placed *Error
+	if errors.As(err, &placed) {
+		c.errs = append(c.errs, placed)
+		return
+	}
+	var f *failure
+	if !errors.As(err, &f) {
+		f = errLibrary
+	}
+	c.errs = append(c.errs, c.from.errorAt(n, f))
+}
+
+// joined returns the errors of one text after those of another, each in the
+// order of the text.
+func (c *checker) joined() error {
+	rank := map[string]int{c.t.main.name: 0}
+	for _, err := range c.errs {
+		if _, ok := rank[err.Name]; !ok {
+			rank[err.Name] = len(rank)
+		}
+	}
+	slices.SortStableFunc(c.errs, func(a, b *Error) int {
+		return cmp.Or(cmp.Compare(rank[a.Name], rank[b.Name]), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
+	})
+	errs := make([]error, 0, len(c.errs))
+	for _, err := range c.errs {
+		if len(errs) == maxErrors {
+			errs = append(errs, &Error{Name: c.t.main.name, Msg: "there are more errors"})
+			break
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // node checks n and what is below it.
@@ -122,9 +192,7 @@ func (c *checker) at(n parse.Node) {
 			c.fail(n, "the number "+n.Text+" does not fit", "")
 		}
 	case *parse.TemplateNode:
-		if c.t.defined[n.Name] == nil {
-			c.fail(n, "template "+strconv.Quote(n.Name)+" is not defined", `a template is defined in the same text: {{ define "NAME" }}…{{ end }}`)
-		}
+		c.calls = append(c.calls, called{n.Name, n, c.from})
 	}
 	for _, child := range children(n) {
 		c.node(child)
@@ -152,9 +220,43 @@ func (c *checker) emptyDot(n parse.Node, key string) {
 
 func (c *checker) pipe(p *parse.PipeNode) {
 	var before *parse.CommandNode
-	for _, cmd := range p.Cmds {
+	for i, cmd := range p.Cmds {
 		c.nested(cmd, func() { c.command(cmd, before) })
+		if id, ok := cmd.Args[0].(*parse.IdentifierNode); ok && id.Ident == "fail" && fixedAll(p.Cmds[:i]) && fixedAll(cmd.Args[1:]) {
+			c.show(id)
+		}
 		before = cmd
+	}
+}
+
+// show notes that the message of a call of fail holds no value.
+func (c *checker) show(id *parse.IdentifierNode) {
+	if c.t.shown == nil {
+		c.t.shown = make(map[*parse.IdentifierNode]bool)
+	}
+	c.t.shown[id] = true
+}
+
+// fixedAll reports whether all nodes come from the template's text alone.
+func fixedAll[N parse.Node](nodes []N) bool {
+	return !slices.ContainsFunc(nodes, func(n N) bool { return !fixed(n) })
+}
+
+// fixed reports whether the value of n comes from the template's text alone,
+// or from what is no secret: variables and version ids.
+func fixed(n parse.Node) bool {
+	switch n := n.(type) {
+	case *parse.StringNode, *parse.NumberNode, *parse.BoolNode, *parse.NilNode:
+		return true
+	case *parse.PipeNode:
+		return len(n.Decl) == 0 && fixedAll(n.Cmds)
+	case *parse.CommandNode:
+		return fixedAll(n.Args)
+	case *parse.IdentifierNode:
+		f := functions()[n.Ident]
+		return f != nil && !f.reveals
+	default:
+		return false
 	}
 }
 
@@ -178,9 +280,8 @@ func (c *checker) command(cmd, before *parse.CommandNode) {
 	if before != nil {
 		given++
 	}
-	c.call(id, given)
-	if f := functions()[id.Ident]; f != nil && f.names {
-		c.secretName(cmd, before)
+	if c.call(id, given) {
+		c.named(id, cmd, before)
 	}
 	for _, a := range cmd.Args[1:] {
 		c.argument(a)
@@ -201,39 +302,17 @@ func (c *checker) argument(n parse.Node) {
 	c.node(n)
 }
 
-// call checks that the function exists and takes as many arguments.
-func (c *checker) call(id *parse.IdentifierNode, given int) {
+// call checks that the function exists and takes as many arguments, and
+// reports whether that is so.
+func (c *checker) call(id *parse.IdentifierNode, given int) bool {
 	f := functions()[id.Ident]
 	if f == nil {
 		c.fail(id, "function "+strconv.Quote(id.Ident)+" is not defined", whyNot(id.Ident))
-		return
+		return false
 	}
 	if given < f.min || f.max >= 0 && given > f.max {
 		c.fail(id, id.Ident+" takes "+f.arity()+", not "+strconv.Itoa(given), "it is used as: "+f.Signature)
+		return false
 	}
-}
-
-// secretName records which secret a call names, or that it is computed.
-func (c *checker) secretName(cmd, before *parse.CommandNode) {
-	var arg parse.Node
-	switch {
-	case len(cmd.Args) > 1:
-		arg = cmd.Args[1]
-	case before != nil && len(before.Args) == 1:
-		arg = before.Args[0]
-	}
-	for {
-		p, ok := arg.(*parse.PipeNode)
-		if !ok || len(p.Cmds) != 1 || len(p.Cmds[0].Args) != 1 || len(p.Decl) > 0 {
-			break
-		}
-		arg = p.Cmds[0].Args[0]
-	}
-	s, ok := arg.(*parse.StringNode)
-	if !ok {
-		c.t.dynamic = true
-		return
-	}
-	line, _ := c.t.place(cmd.Position())
-	c.t.secrets = append(c.t.secrets, SecretUse{Name: s.Text, File: c.t.name, Line: line})
+	return true
 }

@@ -32,6 +32,9 @@ type Error struct {
 	Msg string
 	// Err is the cause. It is set when a Lookup failed, and nil otherwise.
 	Err error
+	// Refused says that the template itself refuses to be rendered, by the
+	// function fail.
+	Refused bool
 
 	hint string
 }
@@ -66,6 +69,8 @@ type failure struct {
 	hint   string
 	secret string
 	err    error
+	// refused says that the function fail made it.
+	refused bool
 }
 
 func (f *failure) Error() string { return f.msg }
@@ -103,12 +108,13 @@ func showKeys(keys []string) string {
 }
 
 // cut shortens the name of a key to what a message has room for.
-func cut(key string) string {
-	const longest = 64
-	if r := []rune(key); len(r) > longest {
+func cut(key string) string { return cutTo(key, 64) }
+
+func cutTo(s string, longest int) string {
+	if r := []rune(s); len(r) > longest {
 		return string(r[:longest]) + "…"
 	}
-	return key
+	return s
 }
 
 // quoteKey returns a name in quotes, cut to what a message has room for.

@@ -63,14 +63,18 @@ func TestParseReportsEverythingWithItsPlace(t *testing.T) {
 	for _, row := range []struct{ text, want, hint string }{
 		{"a\n{{ if true }}", "a.tmpl:2: unexpected EOF", "an if, with, range, define or block has no end"},
 		{"{{ secret \"db\"\n\n", "a.tmpl:3: unclosed action started on line 1", ""},
-		{`{{ (secret "db").api-key }}`, "a.tmpl:1: a dash cannot stand in .api-key", `write: field "api-key" (secret "NAME"), or: index (secret "NAME") "api-key"`},
-		{`host.example-1 {{ secret "x" }} a.b-c {{ $.tls-key }}`, "a.tmpl:1: a dash cannot stand in .tls-key", `write: field "tls-key" (secret "NAME"), or: index (secret "NAME") "tls-key"`},
-		{"{{ with secret \"x\" |\n .tls-key }}", "a.tmpl:2: a dash cannot stand in .tls-key", `write: field "tls-key" (secret "NAME"), or: index (secret "NAME") "tls-key"`},
+		{`{{ (secret "db").api-key }}`, "a.tmpl:1: a dash cannot stand in .api-key", `write: field "api-key" (secret "db")`},
+		{`{{ (secret "db").tls.ca-cert | quote }}`, "a.tmpl:1: a dash cannot stand in .ca-cert", `write: field "ca-cert" (secret "db").tls`},
+		{`{{ $db := secret "db" }}{{ if $db.api-key }}{{ end }}`, "a.tmpl:1: a dash cannot stand in .api-key", `write: field "api-key" $db`},
+		{`{{ .api-key }}`, "a.tmpl:1: a dash cannot stand in .api-key", `write: field "api-key" ., or: field "api-key" (secret "NAME")`},
+		{`host.example-1 {{ secret "x" }} a.b-c {{ $.tls-key }}`, "a.tmpl:1: a dash cannot stand in .tls-key", `write: field "tls-key" $`},
+		{"{{ with secret \"x\" |\n .tls-key }}", "a.tmpl:2: a dash cannot stand in .tls-key", `write: field "tls-key" ., or: field "tls-key" (secret "NAME")`},
 		{`{{ db-password }}`, "a.tmpl:1: a dash cannot stand in the name db-password", `a key with a dash is reached by: field "KEY" (secret "NAME")`},
 		{`{{ $x }}`, `a.tmpl:1: undefined variable "$x"`, "a variable is set before it is used, in the same block or outside it: $x := …"},
-		{`{{ print (env "HOME") }}`, `a.tmpl:1:11: function "env" is not defined`, "env is left out: it would read the agent's environment"},
-		{`{{ now }}`, `a.tmpl:1:4: function "now" is not defined`, "now is left out: its result depends on the time: the same secret would not give the same file"},
-		{`{{ key "a/b" }}`, `a.tmpl:1:4: function "key" is not defined`, `key is left out: it reads Consul, Vault or Nomad; here secrets come from: secret "NAME"`},
+		{`{{ print (env "HOME") }}`, `a.tmpl:1:11: environment variable "HOME" is not allowed`, "name it under allow_env: of this file, or set a variable under vars:"},
+		{`{{ expandenv "$HOME" }}`, `a.tmpl:1:4: function "expandenv" is not defined`, "expandenv is left out: it would read the agent's whole environment; use env, with the names under allow_env"},
+		{`{{ now }}`, `a.tmpl:1:4: function "now" is not defined`, "now is left out: its result depends on the time: the same secret would not give the same file; version \"NAME\" changes with the secret"},
+		{`{{ key "a/b" }}`, `a.tmpl:1:4: function "key" is not defined`, `key is left out: it reads Consul, Vault or Nomad; here secrets come from: secret "NAME", and settings from: var "NAME"`},
 		{`{{ tojson 1 }}`, `a.tmpl:1:4: function "tojson" is not defined`, "write it as toJSON"},
 		{`{{ frobnicate 1 }}`, `a.tmpl:1:4: function "frobnicate" is not defined`, ""},
 		{`{{ secret }}`, `a.tmpl:1:4: secret takes 1 argument, not 0`, "it is used as: secret NAME"},
@@ -80,7 +84,7 @@ func TestParseReportsEverythingWithItsPlace(t *testing.T) {
 		{`{{ eq 1 }}`, `a.tmpl:1:4: eq takes at least 2 arguments, not 1`, "it is used as: eq A B..."},
 		{`{{ .user }}`, `a.tmpl:1:4: .user is asked of nothing: . holds no value here`, `a secret's key is (secret "NAME").user`},
 		{`{{ range list 1 }}{{ $.Values.x }}{{ end }}`, `a.tmpl:1:23: .Values is asked of nothing: . holds no value here`, `a secret's key is (secret "NAME").Values`},
-		{`{{ template "x" }}`, `a.tmpl:1:13: template "x" is not defined`, `a template is defined in the same text: {{ define "NAME" }}…{{ end }}`},
+		{`{{ template "x" }}`, `a.tmpl:1:13: template "x" is not defined`, `a template is defined in the same text or one it includes: {{ define "NAME" }}…{{ end }}`},
 		{`{{ "a" "b" }}`, `a.tmpl:1:4: a value that is no function is given an argument`, ""},
 		{`{{ print 1i }}`, `a.tmpl:1:10: the number 1i does not fit`, ""},
 		{`{{ nil }}`, `a.tmpl:1:4: nil is not a command`, ""},
@@ -97,12 +101,12 @@ func TestParseReportsEverythingWithItsPlace(t *testing.T) {
 			t.Errorf("an unknown function in %d parentheses is accepted", n)
 		}
 	}
-	_, err := templates.Parse(templates.Options{Name: "agent.yaml", Line: 7, Text: "{{ now }}\n{{ env }}{{ template \"x\" }}"})
+	_, err := templates.Parse(templates.Options{Name: "agent.yaml", Line: 7, Text: "{{ now }}\n{{ expandenv }}{{ template \"x\" }}"})
 	var joined interface{ Unwrap() []error }
 	if !errors.As(err, &joined) || len(joined.Unwrap()) != 3 {
 		t.Fatalf("want all three errors: %v", err)
 	}
-	if got, want := joined.Unwrap()[1].Error(), `agent.yaml:8: function "env" is not defined`; got != want {
+	if got, want := joined.Unwrap()[1].Error(), `agent.yaml:8: function "expandenv" is not defined`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -2,6 +2,7 @@ package templates
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"text/template/parse"
 )
@@ -10,9 +11,11 @@ import (
 type rendering struct {
 	t     *Template
 	pass  *Pass
+	from  *source // the text that is executed
 	out   []byte
+	limit int // the most bytes that out may have
 	used  []string
-	work  int // steps taken; see maxWork
+	work  int // steps taken
 	calls int // templates calling one another
 }
 
@@ -48,7 +51,8 @@ const (
 )
 
 func (r *rendering) run() error {
-	_, err := r.list(&scope{vars: []variable{{"$", nil}}}, nil, r.t.main.Root)
+	r.from, r.limit = r.t.main, r.t.maxOutput
+	_, err := r.list(&scope{vars: []variable{{"$", nil}}}, nil, r.t.main.main.Root)
 	return err
 }
 
@@ -63,12 +67,12 @@ func (r *rendering) fail(n parse.Node, err error) error {
 	if !errors.As(err, &f) {
 		f = fail("the template cannot be rendered")
 	}
-	return r.t.errorAt(n, f)
+	return r.from.errorAt(n, f)
 }
 
 // spend counts work done at n.
 func (r *rendering) spend(n parse.Node, steps int) error {
-	if r.work += steps; r.work > maxWork {
+	if r.work += steps; r.work > r.t.maxSteps {
 		return r.fail(n, fail("the template does more work than is allowed"))
 	}
 	return nil
@@ -76,11 +80,19 @@ func (r *rendering) spend(n parse.Node, steps int) error {
 
 // write appends to the output.
 func (r *rendering) write(n parse.Node, s string) error {
-	if len(r.out)+len(s) > maxOutput {
-		return r.fail(n, fail("the output is larger than 8 MiB"))
+	if len(r.out)+len(s) > r.limit {
+		return r.fail(n, fail("the output is larger than "+inBytes(r.limit)))
 	}
 	r.out = append(r.out, s...)
 	return r.spend(n, len(s)/64)
+}
+
+// inBytes returns a number of bytes in words.
+func inBytes(n int) string {
+	if n%(1<<20) == 0 {
+		return strconv.Itoa(n>>20) + " MiB"
+	}
+	return strconv.Itoa(n) + " bytes"
 }
 
 func (r *rendering) list(s *scope, dot any, l *parse.ListNode) (flow, error) {
@@ -101,7 +113,7 @@ func (r *rendering) list(s *scope, dot any, l *parse.ListNode) (flow, error) {
 func (r *rendering) node(s *scope, dot any, n parse.Node) (flow, error) {
 	switch n := n.(type) {
 	case *parse.TextNode:
-		if len(r.out)+len(n.Text) > maxOutput {
+		if len(r.out)+len(n.Text) > r.limit {
 			return next, r.write(n, string(n.Text))
 		}
 		r.out = append(r.out, n.Text...)
@@ -164,13 +176,10 @@ func (r *rendering) template(s *scope, dot any, n *parse.TemplateNode) error {
 			return err
 		}
 	}
-	tree := r.t.defined[n.Name]
-	if r.calls++; r.calls > maxCalls || tree == nil {
-		return r.fail(n, fail("templates call one another too deeply"))
+	if err := r.body(r.t.defined[n.Name], arg); err != nil {
+		return r.fail(n, err)
 	}
-	_, err := r.list(&scope{vars: []variable{{"$", arg}}}, arg, tree.Root)
-	r.calls--
-	return err
+	return nil
 }
 
 // loop executes range.

@@ -10,22 +10,9 @@ import (
 	"github.com/Masterminds/sprig/v3"
 )
 
-// ExampleSecrets returns the secrets that the examples of [Functions] use, by
-// name. The one called key-store is binary.
-func ExampleSecrets() map[string]string {
-	return map[string]string{
-		"db":        `{"user": "app", "password": "it's \"9\" & <more>", "port": 5432, "hosts": ["a", "b"], "tls": {"ca": "CA"}, "api-key": "k1", "note": null}`,
-		"pin":       "0042",
-		"gcp":       `{"type":"service_account"}`,
-		"lines":     "one\ntwo",
-		"tags":      `["x", "y"]`,
-		"key-store": "\x00\x01\xff",
-	}
-}
-
 // Functions returns the function table, the one place where functions are
-// documented: by group, then in the table's order. A test executes every
-// example.
+// documented: by group, then in the table's order. FUNCTIONS.md is made of it,
+// and a test executes every example.
 func Functions() []Function {
 	var out []Function
 	for _, f := range table() {
@@ -43,7 +30,8 @@ var functions = sync.OnceValue(func() map[string]*function {
 	// consul-template gives every function of sprig a second name; templates
 	// that come from there keep working.
 	for name := range library() {
-		if f := m[name]; f != nil {
+		// Where the two differ, the table has sprig's function under that name.
+		if f := m[name]; f != nil && m["sprig_"+name] == nil {
 			m["sprig_"+name] = f
 		}
 	}
@@ -63,14 +51,24 @@ var table = sync.OnceValue(func() []*function {
 		}
 	}
 	add("secrets", secretRows())
+	add("variables and files", includeRows())
 	add("JSON", jsonRows())
+	add("YAML and TOML", yamlRows())
+	add("YAML and TOML", tomlRows())
 	add("encoding and quoting", encodingRows())
+	add("environment files and shells", envRows())
+	add("quoting for a format", quoteRows())
+	add("databases and registries", databaseRows())
+	add("connection strings", urlRows())
+	add("certificates and key stores", pemRows())
+	add("certificates and key stores", pkcs12Rows())
 	add("text", textRows())
 	add("regular expressions", regexRows())
 	add("lists", listRows())
 	add("objects", objectRows())
 	add("choice and comparison", choiceRows())
 	add("numbers", numberRows())
+	add("from consul-template", consulRows())
 	return out
 })
 
@@ -82,10 +80,11 @@ type row struct {
 	example string
 	result  string
 	// fn is a Go function for wrap; nil takes sprig's function of the name.
-	fn     any
-	min    int // fewest arguments, for functions that wrap cannot count
-	max    int
-	secret bool
+	fn      any
+	min     int // fewest arguments, for functions that wrap cannot count
+	max     int
+	naming  naming
+	reveals bool
 }
 
 // functions makes the functions of a row, one for each of its names.
@@ -95,7 +94,7 @@ func (r row) functions(group string) []*function {
 	if fn == nil {
 		fn = library()[names[0]]
 	}
-	f := function{names: r.secret}
+	f := function{names: r.naming, reveals: r.reveals}
 	f.run, f.min, f.max = wrap(fn)
 	f.min = max(f.min, r.min)
 	f.max = cmp.Or(r.max, f.max)
@@ -129,12 +128,12 @@ func rename(example, from, to string) string {
 
 // The reasons why functions that other programs have are not here.
 const (
-	reachesEnvironment = "it would read the agent's environment"
-	reachesNetwork     = "it would reach the network"
-	reachesFiles       = "it would reach files beside the template"
-	dependsOnTime      = "its result depends on the time: the same secret would not give the same file"
-	isRandom           = "its result is random: the same secret would not give the same file"
-	isConsul           = "it reads Consul, Vault or Nomad; here secrets come from: secret \"NAME\""
+	reachesEnvironment = "it would read the agent's whole environment; use env, with the names under allow_env"
+	reachesNetwork     = "it would reach the network, and the same secret would not give the same file; set the result under vars"
+	reachesFiles       = "it treats paths as the agent's system does; base, clean, dir, ext and isAbs are those for slashes"
+	dependsOnTime      = "its result depends on the time: the same secret would not give the same file; version \"NAME\" changes with the secret"
+	isRandom           = "its result is random: the same secret would not give the same file; let Secrets Manager make it, and keep it in a secret"
+	isConsul           = "it reads Consul, Vault or Nomad; here secrets come from: secret \"NAME\", and settings from: var \"NAME\""
 	isGo               = "it speaks of Go's types; use kindOf or kindIs"
 )
 
@@ -142,29 +141,27 @@ const (
 // this package leaves out, and why.
 var refused = sync.OnceValue(func() map[string]string {
 	m := map[string]string{
-		"has":             "to look for an element of a list use: contains ELEMENT LIST",
-		"mustHas":         "to look for an element of a list use: contains ELEMENT LIST",
-		"call":            "no value is a function here",
-		"semver":          "to compare versions use: semverCompare CONSTRAINT VERSION",
-		"spew_dump":       "it would print Go's types",
-		"executeTemplate": "a template is called by: template \"NAME\" VALUE",
-		"include":         "a template is called by: template \"NAME\" VALUE",
-		"tpl":             "a value is never executed as a template",
-		"scratch":         "keep values in a variable or a dict",
-		"derivePassword":  "passwords are made by Secrets Manager: get-random-password",
-		"decryptAES":      "the application decrypts, or KMS",
+		"call":           "no value is a function here",
+		"semver":         "to compare versions use: semverCompare CONSTRAINT VERSION",
+		"tpl":            "a value is never executed as a template",
+		"file":           "it would reach files beside the template; what does not come from a secret stands in the template, or in a file of template_dir: include \"NAME\"",
+		"plugin":         "it would run a program for every rendering; let the program write its result into a secret, or under vars",
+		"writeToFile":    "a template writes one file; give each file an entry of its own under files:",
+		"scratch":        "keep values in a variable or a dict",
+		"derivePassword": "passwords are made by Secrets Manager: get-random-password",
+		"decryptAES":     "the application decrypts, or KMS",
 	}
 	for reason, names := range map[string]string{
-		reachesEnvironment: "env expandenv mustEnv envOrDefault",
+		reachesEnvironment: "expandenv",
 		reachesNetwork:     "getHostByName sockaddr",
-		reachesFiles:       "file plugin writeToFile osBase osClean osDir osExt osIsAbs",
+		reachesFiles:       "osBase osClean osDir osExt osIsAbs",
 		dependsOnTime: "now ago date date_in_zone date_modify dateInZone dateModify duration durationRound htmlDate htmlDateInZone " +
 			"must_date_modify mustDateModify mustToDate toDate unixEpoch timestamp",
 		isRandom: "randAlphaNum randAlpha randAscii randNumeric randBytes randInt uuidv4 shuffle bcrypt htpasswd encryptAES " +
 			"genPrivateKey genCA genCAWithKey genSelfSignedCert genSelfSignedCertWithKey genSignedCert genSignedCertWithKey buildCustomCert",
-		isConsul: "key keyExists keyExistsGet keyOrDefault ls safeLs tree safeTree service services node nodes datacenters connect caRoots " +
-			"caLeaf secrets pkiCert nomadService nomadServices nomadVar nomadVarList nomadVarExists byKey byTag byMeta byPort partitions peerings exportedServices",
-		isGo: "typeOf typeIs typeIsLike",
+		isConsul: "key keyExists keyExistsGet keyOrDefault explode ls safeLs tree safeTree service services node nodes datacenters connect caRoots " +
+			"caLeaf secrets pkiCert nomadService nomadServices nomadVar nomadVarList nomadVarListSafe nomadVarExists byKey byTag byMeta byPort partitions peerings exportedServices importedServices",
+		isGo: "typeOf typeIs typeIsLike spew_dump spew_sdump spew_printf spew_sprintf",
 	} {
 		for _, name := range strings.Fields(names) {
 			m[name] = reason

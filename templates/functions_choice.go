@@ -76,18 +76,26 @@ func choiceRows() []row {
 		{names: "kindOf", args: "VALUE", doc: "string, int, int64, float64, bool, map, slice or invalid; a number from JSON is a float64.", example: `{{ kindOf (secret "db") }} {{ kindOf (secret "pin") }}`, result: "map string", fn: kindOf},
 		{names: "kindIs", args: "KIND VALUE", doc: "Whether kindOf gives KIND.", example: `{{ kindIs "map" (secret "db") }}`, result: "true",
 			fn: func(k string, v any) bool { return kindOf(v) == k }},
-		{names: "fail", args: "MESSAGE", doc: "Ends with an error. MESSAGE is shown if it stands literally in the template.", example: `{{ if not (secret "pin") }}{{ fail "no pin" }}{{ end }}`, result: "", fn: failWith, min: 1, max: 1},
+		{names: "fail", args: "MESSAGE", doc: "Ends with an error. MESSAGE is shown if it is made of nothing but literals, variables and version ids, for it could hold a value else.", example: `{{ if not (secret "pin") }}{{ fail "no pin" }}{{ end }}`, result: "", fn: failWith, min: 1, max: 1},
 	}
 }
 
-// neverCalled stands for and, and or, which the evaluator executes.
+// neverCalled stands for and, or, include and executeTemplate, which are the
+// evaluator's own.
 func neverCalled(*call) (any, error) { return nil, errLibrary }
 
+// failWith shows a message only where the checker has seen that it is made of
+// the template's text: that it equals such a text would still tell a value.
 func failWith(c *call) (any, error) {
-	if msg, ok := c.args[0].(string); ok && c.r.t.literal(msg) {
-		return nil, fail(msg)
+	f := &failure{msg: "the template says so, with a computed message that is not shown because it may hold a value", refused: true}
+	if c.r.t.shown[c.node] {
+		msg, err := asText(c.args[0])
+		if err != nil {
+			return nil, err
+		}
+		f.msg = cutTo(strings.Join(strings.Fields(msg), " "), 500)
 	}
-	return nil, fail("the template says so, with a computed message that is not shown because it may hold a value")
+	return nil, f
 }
 
 func kindOf(v any) string {

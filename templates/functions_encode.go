@@ -47,8 +47,6 @@ func encodingRows() []row {
 			example: `{{ (urlParse "https://u@h:1/p?q#f").host }}`, result: "h:1"},
 		{names: "urlJoin", args: "OBJECT", doc: "The URL made of what urlParse gives.",
 			example: `{{ urlJoin (dict "scheme" "https" "host" "h" "path" "/p") }}`, result: "https://h/p"},
-		{names: "shellQuote", args: "TEXT", doc: "TEXT as one word of a POSIX shell, whatever it holds; a NUL is an error.",
-			example: `P={{ shellQuote (secret "db").password }}`, result: `P='it'\''s "9" & <more>'`, fn: shellQuote},
 		{names: "quote", args: "TEXT...", doc: "TEXT in double quotes with Go's escapes.",
 			example: `{{ quote (secret "db").password }}`, result: `"it's \"9\" & <more>"`,
 			fn: func(s ...string) string { return quoted(s, func(s string) string { return fmt.Sprintf("%q", s) }) }},
@@ -98,13 +96,4 @@ func quoted(texts []string, quote func(string) string) string {
 		out[i] = quote(s)
 	}
 	return strings.Join(out, " ")
-}
-
-// shellQuote uses single quotes, inside which a POSIX shell takes every byte as
-// it is (POSIX.1-2024, XCU 2.2.2); a quote in the text leaves them for a moment.
-func shellQuote(s string) (string, error) {
-	if strings.ContainsRune(s, 0) {
-		return "", fail("a NUL byte cannot stand in a word of a shell")
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'", nil
 }

@@ -25,7 +25,7 @@ func listRows() []row {
 		{names: "uniq mustUniq", args: "LIST", doc: "The list without what it had before.", example: `{{ uniq (list 1 2 1) | json }}`, result: "[1,2]", fn: func(c *call, l []any) ([]any, error) { return c.without(l, nil, true) }},
 		{names: "without mustWithout", args: "LIST VALUE...", doc: "The list without these values.", example: `{{ without (list 1 2 3) 2 | json }}`, result: "[1,3]",
 			fn: func(c *call, l []any, v ...any) ([]any, error) { return c.without(l, v, false) }},
-		{names: "in", args: "LIST VALUE", doc: "Whether the list holds VALUE.", example: `{{ in (secret "db").hosts "a" }}`, result: "true", fn: contained},
+		{names: "in", args: "WHOLE VALUE", doc: "Whether the list, or a text, holds VALUE.", example: `{{ in (secret "db").hosts "a" }} {{ in "abc" "x" }}`, result: "true false", fn: in},
 		{names: "compact mustCompact", args: "LIST", doc: "The list without what is empty.", example: `{{ compact (list "a" "" 0) | json }}`, result: `["a"]`,
 			fn: func(l []any) []any { return slices.DeleteFunc(l, func(v any) bool { return !truth(v) }) }},
 		{names: "chunk mustChunk", args: "SIZE LIST", doc: "A list of lists of SIZE elements.", example: `{{ chunk 2 (list 1 2 3) | json }}`, result: "[[1,2],[3]]", fn: chunk},
@@ -33,7 +33,8 @@ func listRows() []row {
 		{names: "sortAlpha", args: "LIST", doc: "The elements as text, sorted.", example: `{{ sortAlpha (list "b" "a") | json }}`, result: `["a","b"]`, fn: func(l []string) []string { slices.Sort(l); return l }},
 		{names: "toStrings", args: "LIST", doc: "The elements as text.", example: `{{ toStrings (list 1 true) | json }}`, result: `["1","true"]`, fn: func(l []string) []string { return l }},
 		{names: "splitList", args: "SEPARATOR TEXT", doc: "The parts of TEXT.", example: `{{ splitList "," "a,b" | json }}`, result: `["a","b"]`, fn: func(sep, s string) ([]string, error) { return split(sep, -1, s) }},
-		{names: "split", args: "SEPARATOR TEXT", doc: "The parts of TEXT, reached as ._0, ._1 too.", example: `{{ (split "," "a,b")._1 }}{{ range split "," "a,b" }};{{ . }}{{ end }}`, result: `b;a;b`, fn: func(sep, s string) ([]string, error) { return split(sep, -1, s) }},
+		{names: "split", args: "SEPARATOR TEXT", doc: "The parts of TEXT, without white space at its ends; none if nothing is left. They are reached as ._0, ._1 too.", example: `{{ (split "," "a,b")._1 }}{{ range split "," "a,b" }};{{ . }}{{ end }}`, result: `b;a;b`, fn: splitTrimmed},
+		{names: "sprig_split", args: "SEPARATOR TEXT", doc: "The parts of TEXT as it is, reached as ._0, ._1 too.", example: `{{ (sprig_split "," " a,b")._0 }}`, result: ` a`, fn: func(sep, s string) ([]string, error) { return split(sep, -1, s) }},
 		{names: "splitn", args: "SEPARATOR N TEXT", doc: "At most N parts of TEXT, reached as ._0, ._1 too.", example: `{{ (splitn ":" 2 "a:b:c")._1 }}`, result: `b:c`, fn: func(sep string, n int, s string) ([]string, error) { return split(sep, n, s) }},
 		{names: "until", args: "N", doc: "The whole numbers from 0 below N.", example: `{{ until 3 | json }}`, result: "[0,1,2]",
 			fn: func(n int) ([]int, error) { return untilStep(0, n, sign(n)) }},
@@ -174,6 +175,13 @@ func join(sep string, l []string) (string, error) {
 		return "", err
 	}
 	return strings.Join(l, sep), nil
+}
+
+func splitTrimmed(sep, s string) ([]string, error) {
+	if s = strings.TrimSpace(s); s == "" {
+		return []string{}, nil
+	}
+	return split(sep, -1, s)
 }
 
 func split(sep string, n int, s string) ([]string, error) {

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"strings"
+	"sync"
 )
 
 func regexRows() []row {
@@ -29,8 +30,11 @@ func regexRows() []row {
 				}
 				return r.FindAllString(s, atMost(n)), nil
 			}},
-		{names: "regexReplaceAll mustRegexReplaceAll", args: "REGEX TEXT NEW", doc: "TEXT with every match made NEW, where ${1} is a group. (consul-template has NEW before TEXT.)",
-			example: `{{ regexReplaceAll "(a)b" "abab" "${1}-" }}`, result: "a-a-",
+		{names: "regexReplaceAll", args: "REGEX NEW TEXT", doc: "TEXT with every match made NEW, where ${1} is a group. The order is consul-template's; sprig's is that of sprig_regexReplaceAll.",
+			example: `{{ regexReplaceAll "(a)b" "${1}-" "abab" }}`, result: "a-a-",
+			fn: func(c *call, re, repl, s string) (string, error) { return c.replaceAll(re, s, repl, true) }},
+		{names: "sprig_regexReplaceAll mustRegexReplaceAll", args: "REGEX TEXT NEW", doc: "TEXT with every match made NEW, where ${1} is a group.",
+			example: `{{ sprig_regexReplaceAll "(a)b" "abab" "${1}-" }}`, result: "a-a-",
 			fn: func(c *call, re, s, repl string) (string, error) { return c.replaceAll(re, s, repl, true) }},
 		{names: "regexReplaceAllLiteral mustRegexReplaceAllLiteral", args: "REGEX TEXT NEW", doc: "TEXT with every match made NEW, taken as it is.",
 			example: `{{ regexReplaceAllLiteral "b" "ab" "${1}" }}`, result: "a${1}",
@@ -45,6 +49,12 @@ func regexRows() []row {
 			}},
 		{names: "regexQuoteMeta", args: "TEXT", doc: "A regular expression that matches just TEXT.", example: `{{ regexQuoteMeta "a.b" }}`, result: `a\.b`},
 	}
+}
+
+// pattern returns an expression that is compiled on its first use: a start must
+// not wait for what most templates never need.
+func pattern(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
 }
 
 var errRegex = &failure{msg: "the regular expression is not valid", hint: "the syntax is RE2: https://golang.org/s/re2syntax"}

@@ -6,9 +6,11 @@ func textRows() []row {
 	return []row{
 		{names: "upper toUpper", args: "TEXT", doc: "TEXT in upper case.", example: `{{ upper "ab" }}`, result: "AB", fn: strings.ToUpper},
 		{names: "lower toLower", args: "TEXT", doc: "TEXT in lower case.", example: `{{ lower "AB" }}`, result: "ab", fn: strings.ToLower},
-		{names: "title toTitle", args: "TEXT", doc: "TEXT with the first letter of each word in upper case.", example: `{{ title "ab cd" }}`, result: "Ab Cd"},
+		{names: "toTitle", args: "TEXT", doc: "TEXT with the first letter of each word in upper case; an apostrophe ends no word.", example: `{{ toTitle "it's db" }}`, result: "It's Db", fn: toTitle},
+		{names: "title", args: "TEXT", doc: "TEXT with the first letter of each word in upper case; all but letters and digits ends a word.", example: `{{ title "ab-cd" }}`, result: "Ab-Cd"},
 		{names: "untitle", args: "TEXT", doc: "TEXT with the first letter of each word in lower case.", example: `{{ untitle "Ab Cd" }}`, result: "ab cd"},
-		{names: "trim trimSpace", args: "TEXT", doc: "TEXT without white space at its ends.", example: `{{ trim " a\n" }}`, result: "a", fn: strings.TrimSpace},
+		{names: "trim", args: "[CHARACTERS] TEXT", doc: "TEXT without any of CHARACTERS, or white space, at its ends.", example: `{{ trim " a\n" }}{{ trim "/" "/a/" }}`, result: "aa", fn: trim, min: 1, max: 2},
+		{names: "trimSpace", args: "TEXT", doc: "TEXT without white space at its ends.", example: `{{ trimSpace " a\n" }}`, result: "a", fn: strings.TrimSpace},
 		{names: "trimAll trimall", args: "CHARACTERS TEXT", doc: "TEXT without any of CHARACTERS at its ends.", example: `{{ trimAll "/" "/a/" }}`, result: "a"},
 		{names: "trimPrefix", args: "PREFIX TEXT", doc: "TEXT without PREFIX.", example: `{{ trimPrefix "a-" "a-b" }}`, result: "b"},
 		{names: "trimSuffix", args: "SUFFIX TEXT", doc: "TEXT without SUFFIX.", example: `{{ trimSuffix "-b" "a-b" }}`, result: "a"},
@@ -29,8 +31,9 @@ func textRows() []row {
 		{names: "camelcase", args: "TEXT", doc: "TEXT in camel case with a capital first.", example: `{{ camelcase "db_user" }}`, result: "DbUser"},
 		{names: "plural", args: "ONE MANY COUNT", doc: "ONE if COUNT is 1, else MANY.", example: `{{ plural "host" "hosts" 2 }}`, result: "hosts"},
 		{names: "repeat", args: "COUNT TEXT", doc: "TEXT COUNT times.", example: `{{ repeat 3 "ab" }}`, result: "ababab", fn: repeat},
-		{names: "indent", args: "SPACES TEXT", doc: "TEXT with every line indented.", example: `{{ secret "lines" | indent 2 }}`, result: "  one\n  two", fn: indent},
-		{names: "nindent", args: "SPACES TEXT", doc: "A newline, then what indent gives.", example: `key:{{ secret "lines" | nindent 2 }}`, result: "key:\n  one\n  two",
+		{names: "indent", args: "SPACES TEXT", doc: "TEXT with every line indented that is not empty.", example: `{{ secret "lines" | indent 2 }}`, result: "  one\n  two", fn: indentLines},
+		{names: "sprig_indent", args: "SPACES TEXT", doc: "TEXT with every line indented, empty ones too.", example: `{{ sprig_indent 2 "a\n" }}`, result: "  a\n  ", fn: indent},
+		{names: "nindent", args: "SPACES TEXT", doc: "A newline, then what sprig_indent gives.", example: `key:{{ secret "lines" | nindent 2 }}`, result: "key:\n  one\n  two",
 			fn: func(n int, s string) (string, error) {
 				s, err := indent(n, s)
 				return "\n" + s, err
@@ -85,9 +88,36 @@ func repeat(n int, s string) (string, error) {
 	return strings.Repeat(s, n), nil
 }
 
+func trim(args ...string) string {
+	if len(args) == 1 {
+		return strings.TrimSpace(args[0])
+	}
+	return strings.Trim(args[1], args[0])
+}
+
+// indentLines leaves empty lines as they are, the one after a last newline
+// among them.
+func indentLines(n int, s string) (string, error) {
+	if n < 0 {
+		return "", errNegativeIndent
+	}
+	if err := within(len(s), strings.Count(s, "\n")+1, n); err != nil {
+		return "", err
+	}
+	lines := strings.SplitAfter(s, "\n")
+	for i, line := range lines {
+		if line != "" && line != "\n" {
+			lines[i] = strings.Repeat(" ", n) + line
+		}
+	}
+	return strings.Join(lines, ""), nil
+}
+
+var errNegativeIndent = fail("the number of spaces is negative")
+
 func indent(n int, s string) (string, error) {
 	if n < 0 {
-		return "", fail("the number of spaces is negative")
+		return "", errNegativeIndent
 	}
 	if err := within(len(s), strings.Count(s, "\n")+1, n); err != nil {
 		return "", err

@@ -9,28 +9,28 @@ import (
 
 // parserMessage is the form of the parser's errors. The trees are parsed under
 // the empty name, so that the prefix cannot be mistaken.
-var parserMessage = regexp.MustCompile(`(?s)^template: :(\d+): (.*)$`)
+var parserMessage = pattern(`(?s)^template: :(\d+): (.*)$`)
 
 // startedAt is where an unfinished action began, as the parser says it.
-var startedAt = regexp.MustCompile(` (in action )?started at :(\d+)$`)
+var startedAt = pattern(` (in action )?started at :(\d+)$`)
 
 // parseError turns an error of the parser, which has seen the template's
 // source and nothing else, into one with the file's name and line.
-func (t *Template) parseError(err error, delims [2]string) error {
-	m := parserMessage.FindStringSubmatch(err.Error())
+func (s *source) parseError(err error, delims [2]string) error {
+	m := parserMessage().FindStringSubmatch(err.Error())
 	if m == nil {
-		return &Error{Name: t.name, Line: t.firstLine, Msg: "the template cannot be parsed"}
+		return &Error{Name: s.name, Line: s.firstLine, Msg: "the template cannot be parsed"}
 	}
 	line, _ := strconv.Atoi(m[1])
 	msg := strings.TrimPrefix(m[2], "template: ")
-	if at := startedAt.FindStringSubmatchIndex(msg); at != nil {
+	if at := startedAt().FindStringSubmatchIndex(msg); at != nil {
 		start, _ := strconv.Atoi(msg[at[4]:at[5]])
-		msg = msg[:at[0]] + " started on line " + strconv.Itoa(t.firstLine+start-1)
+		msg = msg[:at[0]] + " started on line " + strconv.Itoa(s.firstLine+start-1)
 	}
-	e := &Error{Name: t.name, Line: t.firstLine + line - 1, Msg: msg}
+	e := &Error{Name: s.name, Line: s.firstLine + line - 1, Msg: msg}
 	switch {
 	case strings.HasPrefix(msg, "bad character U+002D"):
-		e.Msg, e.hint = dash(strings.Split(t.text, "\n")[line-1], delims)
+		e.Msg, e.hint = dash(strings.Split(s.text, "\n")[line-1], delims)
 	case strings.HasPrefix(msg, "unexpected EOF"):
 		e.hint = "an if, with, range, define or block has no end"
 	case strings.HasPrefix(msg, "undefined variable"):
@@ -40,20 +40,25 @@ func (t *Template) parseError(err error, delims [2]string) error {
 }
 
 var (
-	dashedField = regexp.MustCompile(`\.([\pL_][\pL\d_]*(?:-[\pL\d_]+)+)`)
-	dashedName  = regexp.MustCompile(`[\pL_][\pL\d_]*(?:-[\pL\d_]+)+`)
+	// dashedField finds a field with a dash, and before it what it is a field of,
+	// as far as that stands without parentheses inside.
+	dashedField = pattern(`((?:\([^()]*\)|\$[\pL_]?[\pL\d_]*)?(?:\.[\pL_][\pL\d_]*)*)\.([\pL_][\pL\d_]*(?:-[\pL\d_]+)+)`)
+	dashedName  = pattern(`[\pL_][\pL\d_]*(?:-[\pL\d_]+)+`)
 )
 
 // dash explains a dash in a name on a line of the source: the way it is written
 // there, and how a key with a dash is reached.
 func dash(src string, delims [2]string) (msg, hint string) {
-	if m := inAction(dashedField, src, delims); m != nil {
-		key := strconv.Quote(m[1])
-		return "a dash cannot stand in ." + m[1],
-			"write: field " + key + ` (secret "NAME"), or: index (secret "NAME") ` + key
+	if m := inAction(dashedField(), src, delims); m != nil {
+		key := strconv.Quote(m[2])
+		hint = "write: field " + key + " " + m[1]
+		if m[1] == "" {
+			hint = "write: field " + key + ` ., or: field ` + key + ` (secret "NAME")`
+		}
+		return "a dash cannot stand in ." + m[2], hint
 	}
 	hint = `a key with a dash is reached by: field "KEY" (secret "NAME")`
-	if m := inAction(dashedName, src, delims); m != nil {
+	if m := inAction(dashedName(), src, delims); m != nil {
 		return "a dash cannot stand in the name " + m[0], hint
 	}
 	return "a dash cannot stand in a name", hint

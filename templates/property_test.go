@@ -3,6 +3,7 @@ package templates_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"strings"
@@ -105,27 +106,6 @@ func TestShellQuoteSurvivesAShell(t *testing.T) {
 	})
 }
 
-func TestSameInputsGiveTheSameBytes(t *testing.T) {
-	s := templates.ExampleSecrets()
-	s["big"] = `{"k1":1,"k2":{"x":1,"y":2},"k3":3,"k4":4,"k5":5,"k6":6,"k7":7,"k8":8,"k9":9}`
-	var text strings.Builder
-	for _, f := range templates.Functions() {
-		text.WriteString("{{ if true }}" + f.Example + "{{ end }}\n")
-	}
-	text.WriteString(`{{ keys (secret "big") }}{{ values (secret "big") }}{{ json (secret "big") }}{{ range secret "big" }}{{ . }}{{ end }}{{ merge (dict) (secret "big") }}{{ $d := dict "a" 1 }}{{ $_ := set $d "b" 2 }}{{ $d }}`)
-	all := text.String()
-	var first string
-	for i := range 50 {
-		got := mustRender(t, s, all)
-		if i == 0 {
-			first = got
-		}
-		if got != first {
-			t.Fatalf("round %d differs:\n%s\n%s", i, got, first)
-		}
-	}
-}
-
 func TestOnePassLooksEachSecretUpOnce(t *testing.T) {
 	var mu sync.Mutex
 	calls := make(map[string]int)
@@ -179,6 +159,9 @@ var bombs = []string{
 	`{{ $d := secret "deep" }}{{ json $d }}`, `{{ $s := repeat 1000000 "a" }}{{ range 100000 }}{{ $x := upper $s }}{{ end }}`, `{{ $x := list }}{{ range 100000 }}{{ $x = append $x 1 }}{{ end }}`,
 	`{{ $d := list 1 }}{{ range 15 }}{{ $d = list $d $d }}{{ end }}{{ range 100000 }}{{ if eq $d $d }}{{ end }}{{ end }}`, `{{ $d := dict }}{{ $_ := set $d "x" $d }}{{ range 100000 }}{{ $x := list $d }}{{ end }}`,
 	`{{ range until 90000 }}{{ range until 90000 }}{{ end }}{{ end }}`,
+	`{{ parseYAML "a: &a [1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e]" }}`,
+	`{{ parseYAML "a: &a [*a]" }}`, `{{ $l := until 90000 }}{{ range 100000 }}{{ $x := toYAML $l }}{{ end }}`, `{{ $s := repeat 1000000 "a b" }}{{ range 100000 }}{{ $x := toTitle $s }}{{ end }}`,
+	`{{ range 100000 }}{{ $x := toTOML (dict "l" (until 90000)) }}{{ end }}`, `{{ explodeMap (dict (repeat 200 "a/") 1) }}`, `{{ pemCertificate (repeat 100000 "-----BEGIN X-----\n-----END X-----\n") }}`,
 }
 
 func TestBombsEndInAnError(t *testing.T) {
@@ -204,29 +187,38 @@ func TestBombsEndInAnError(t *testing.T) {
 	}
 }
 
-func FuzzParseAndRender(f *testing.F) {
-	before := templates.MaxWork()
-	templates.SetMaxWork(100_000)
-	f.Cleanup(func() { templates.SetMaxWork(before) })
+// FuzzExecution: no template over any secret panics, takes longer or writes more
+// than its limits allow, comes to something else the second time, or shows a
+// value in its error.
+func FuzzExecution(f *testing.F) {
 	for _, fn := range templates.Functions() {
-		f.Add(fn.Example, "", "")
+		f.Add(fn.Example, "", "", "", `{"a":"b"}`)
 	}
 	for _, text := range bombs {
-		f.Add(text, "{{", "}}")
+		f.Add(text, "", "{{", "}}", "x")
 	}
 	for _, form := range failing {
-		f.Add(strings.NewReplacer("%s", `(secret "word")`, "%%", "%").Replace(form), "", "")
+		f.Add(strings.NewReplacer("%s", `(secret "word")`, "%%", "%").Replace(form), "", "", "", "")
+	}
+	for _, value := range hostile() {
+		f.Add(`{{ include "f" (secret "fuzz") }}`, "{{ . | json }}{{ toYAML . }}{{ range . }}{{ . }}{{ end }}", "", "", value)
 	}
 	s := secrets{"word": canary, "obj": `{"f":"` + canary + `","g":{"h":["` + canary + `",1,null]}}`}
-	for name, text := range templates.ExampleSecrets() {
+	for name, text := range templates.SecretsOfExamples() {
 		s[name] = text
 	}
-	f.Fuzz(func(t *testing.T, text, left, right string) {
-		tmpl, err := templates.Parse(templates.Options{Text: text, Delims: [2]string{left, right}})
+	f.Fuzz(func(t *testing.T, text, included, left, right, value string) {
+		s := maps.Clone(s)
+		s["fuzz"], s["with"] = value, value+canary+value
+		o := templates.OptionsOfExamples()
+		o.Text, o.Delims, o.MaxSteps, o.MaxOutput = text, [2]string{left, right}, 100_000, 100_000
+		o.Library = directory(map[string]string{"f": included, "greeting.tmpl": "hello {{ . }}"})
+		began := time.Now()
+		tmpl, err := templates.Parse(o)
 		if err == nil {
 			var res templates.Result
 			res, err = templates.NewPass(s.lookup).Render(tmpl)
-			if len(res.Content) > 8<<20 {
+			if len(res.Content) > o.MaxOutput {
 				t.Errorf("the output has %d bytes", len(res.Content))
 			}
 			again, errAgain := templates.NewPass(s.lookup).Render(tmpl)
@@ -234,7 +226,10 @@ func FuzzParseAndRender(f *testing.F) {
 				t.Errorf("two renderings differ")
 			}
 		}
-		if err != nil && strings.Contains(err.Error(), canary) && !strings.Contains(text+left+right, canary) {
+		if took := time.Since(began); took > 30*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if err != nil && strings.Contains(err.Error()+hintOf(err), canary) && !strings.Contains(text+included+left+right, canary) {
 			t.Errorf("the error shows a value: %v", err)
 		}
 	})

@@ -14,16 +14,18 @@
 // time in a [Pass] over one snapshot of secrets, and says which names it
 // really looked up, so that only the templates concerned by a changed secret
 // are rendered again. The same template over the same versions gives the same
-// bytes: no function reaches the network, the environment, files, the time or
-// a random source.
+// bytes: no function reaches the network, the time or a random source, and none
+// but include and env reaches files or the environment, both when the template
+// is parsed and only where [Options] allow it.
 package templates
 
 import (
 	"cmp"
-	"errors"
+	"crypto/sha256"
+	"maps"
+	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"text/template/parse"
 )
 
@@ -32,8 +34,6 @@ const (
 	// maxSource is the most bytes a template's own text may have. It also
 	// bounds the parser's recursion.
 	maxSource = 1 << 20
-	// maxOutput is the most bytes a template may render to.
-	maxOutput = 8 << 20
 	// maxText is the most bytes one value may have while the template works on
 	// it; a secret has at most 64 KiB (Secrets Manager quotas).
 	maxText = 1 << 20
@@ -45,12 +45,19 @@ const (
 	maxErrors = 20
 	// maxBlocks is how deep blocks and parentheses may be nested.
 	maxBlocks = 250
+	// maxFiles is how many files a template may include, those that its files
+	// include among them.
+	maxFiles = 100
 )
 
-// maxWork bounds a rendering's steps: about half a second. It counts steps and
-// bytes and not time, so that the same inputs end the same way everywhere. It
-// is a variable for the fuzz test, whose inputs have to be quick.
-var maxWork = 5_000_000
+// The limits of one rendering where [Options] give none.
+const (
+	// DefaultMaxOutput is the most bytes a template renders to: 8 MiB.
+	DefaultMaxOutput = 8 << 20
+	// DefaultMaxSteps is the most steps a rendering takes: about half a second's
+	// work.
+	DefaultMaxSteps = 5_000_000
+)
 
 // Options say what to parse and how. Only Text is needed.
 type Options struct {
@@ -70,6 +77,24 @@ type Options struct {
 	// the default, fails the rendering; "zero" and "default" print nothing, are
 	// false in if and with, and give way to the function default.
 	MissingKey string
+	// Library holds the files that the function include may name. nil means that
+	// there are none.
+	Library *Library
+	// Vars are what the function var gives, by name. They are no secrets: errors
+	// and digests may hold them. Nobody may change the map afterwards.
+	Vars map[string]string
+	// AllowEnv names the environment variables that the functions env, mustEnv
+	// and envOrDefault may read. They are read once, by Parse.
+	AllowEnv []string
+	// LookupEnv reads an environment variable. nil means [os.LookupEnv].
+	LookupEnv func(name string) (value string, found bool)
+	// MaxOutput is the most bytes a rendering may have. 0 means
+	// [DefaultMaxOutput].
+	MaxOutput int
+	// MaxSteps bounds the time of a rendering. It counts steps and bytes, and
+	// not the clock, so that the same inputs end the same way everywhere; a step
+	// takes some 100 ns. 0 means [DefaultMaxSteps].
+	MaxSteps int
 }
 
 // SecretUse is one place where a template names a secret.
@@ -79,30 +104,43 @@ type SecretUse struct {
 	// File and Line are the place in the words of errors.
 	File string
 	Line int
+	// Test says that the place only asks, by the function has, whether there is
+	// such a secret. A template with such a place is made for the secret's
+	// absence.
+	Test bool
 }
 
 // Template is a parsed template. It is immutable, and any number of goroutines
 // may render it at the same time.
 type Template struct {
-	name      string
-	firstLine int
-	text      string
-	main      *parse.Tree
-	defined   map[string]*parse.Tree // nil if the text defines none
-	secrets   []SecretUse
-	dynamic   bool
-	missing   bool // an absent key is not an error
+	main    *source
+	files   map[string]*source // what it includes, by name; nil if it includes none
+	defined map[string]body    // what template and executeTemplate call; nil if there is none
+	secrets []SecretUse
+	dynamic bool
+	missing bool // an absent key is not an error
+	vars    map[string]string
+	env     map[string]envVar
+	// shown are the calls of fail whose message holds no value.
+	shown     map[*parse.IdentifierNode]bool
+	maxOutput int
+	maxSteps  int
+	digest    [sha256.Size]byte
 }
 
-// Parse parses a template and checks all that can be known before any secret
-// is: syntax, functions and how many arguments they take, names of templates
-// called. All of it is reported at once, joined by errors.Join, each an
-// [*Error].
+// envVar is an environment variable that the template may read.
+type envVar struct {
+	value string
+	found bool
+}
+
+// Parse parses a template and the files it includes, and checks all that can
+// be known before any secret is: syntax, functions and how many arguments they
+// take, names of templates, files, variables and environment variables. All of
+// it is reported at once, joined by errors.Join, each an [*Error].
 func Parse(o Options) (*Template, error) {
-	if o.Name == "" {
-		o.Name = "template"
-	}
-	t := &Template{name: o.Name, firstLine: max(o.Line, 1), text: o.Text}
+	o.Name = cmp.Or(o.Name, "template")
+	t := &Template{vars: o.Vars, maxOutput: cmp.Or(o.MaxOutput, DefaultMaxOutput), maxSteps: cmp.Or(o.MaxSteps, DefaultMaxSteps)}
 	switch o.MissingKey {
 	case "", "error":
 	case "zero", "default":
@@ -110,62 +148,62 @@ func Parse(o Options) (*Template, error) {
 	default:
 		return nil, &Error{Name: o.Name, Line: o.Line, Msg: "unknown value " + strconv.Quote(o.MissingKey) + " of missing_key", hint: `it is one of "error", "zero" and "default"`}
 	}
-	if len(o.Text) > maxSource {
-		return nil, &Error{Name: o.Name, Line: o.Line, Msg: "the template is larger than 1 MiB"}
-	}
-	trees := make(map[string]*parse.Tree)
-	main := parse.New("")
-	main.Mode = parse.SkipFuncCheck // check says where, and why a function is not there
-	if _, err := main.Parse(o.Text, o.Delims[0], o.Delims[1], trees); err != nil {
-		return nil, t.parseError(err, o.Delims)
+	t.readEnv(o)
+	main, err := parseSource(o.Name, o.Line, o.Text, o.Delims)
+	if err != nil {
+		return nil, err
 	}
 	t.main = main
-	if delete(trees, ""); len(trees) > 0 {
-		t.defined = trees
-	}
-	c := checker{t: t}
-	c.template()
-	if len(c.errs) > maxErrors {
-		c.errs = append(c.errs[:maxErrors], &Error{Name: o.Name, Msg: "there are more errors"})
-	}
+	c := checker{t: t, library: o.Library, delims: o.Delims}
+	c.check()
 	if len(c.errs) > 0 {
-		return nil, errors.Join(c.errs...)
+		return nil, c.joined()
 	}
 	slices.SortFunc(t.secrets, func(a, b SecretUse) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Line, b.Line))
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
 	t.secrets = slices.Clip(t.secrets)
+	t.digest = c.digest(o)
 	return t, nil
 }
 
-// Name returns Options.Name.
-func (t *Template) Name() string { return t.name }
+func (t *Template) readEnv(o Options) {
+	if len(o.AllowEnv) == 0 {
+		return
+	}
+	lookup := o.LookupEnv
+	if lookup == nil {
+		lookup = os.LookupEnv
+	}
+	t.env = make(map[string]envVar, len(o.AllowEnv))
+	for _, name := range o.AllowEnv {
+		value, found := lookup(name)
+		t.env[name] = envVar{value, found}
+	}
+}
 
-// Secrets returns every place where the template names a secret with a literal
-// string, in the bodies of define, if and with too, whether or not a rendering
-// gets there: sorted by name, then line. The caller owns the slice.
+// Name returns Options.Name.
+func (t *Template) Name() string { return t.main.name }
+
+// Secrets returns every place where the template, or a file it includes, names
+// a secret with a literal string, in the bodies of define, if and with too,
+// whether or not a rendering gets there: sorted by name, then place. The caller
+// owns the slice.
 func (t *Template) Secrets() []SecretUse { return slices.Clone(t.secrets) }
 
 // Dynamic reports whether the name of some secret is computed when the
 // template is rendered, so that Secrets does not name it.
 func (t *Template) Dynamic() bool { return t.dynamic }
 
-// place returns the line and column of a byte of the template's text. The
-// column is 0 if the text stands inside another file.
-func (t *Template) place(pos parse.Pos) (line, col int) {
-	before := t.text[:min(max(int(pos), 0), len(t.text))]
-	line = t.firstLine + strings.Count(before, "\n")
-	if t.firstLine == 1 {
-		col = len(before) - strings.LastIndexByte(before, '\n')
-	}
-	return line, col
-}
+// Files returns the files that the template includes, and those they include,
+// by their names in the [Library], sorted. The caller owns the slice.
+func (t *Template) Files() []string { return slices.Sorted(maps.Keys(t.files)) }
 
-// errorAt returns err as an Error at a node.
-func (t *Template) errorAt(n parse.Node, f *failure) *Error {
-	line, col := t.place(n.Position())
-	return &Error{Name: t.name, Line: line, Col: col, Secret: f.secret, Msg: f.msg, Err: f.err, hint: f.hint}
-}
+// Digest returns a digest of everything but secrets that a rendering depends
+// on: the template's text and that of the files it includes, the options, and
+// the variables and environment variables that it names. Two templates with
+// one digest render the same versions to the same bytes.
+func (t *Template) Digest() [sha256.Size]byte { return t.digest }
 
 // literal reports whether s stands as a string constant in the template. Text
 // that does was written by the template's author and may be shown.
@@ -176,9 +214,9 @@ func (t *Template) literal(s string) bool {
 			found = true
 		}
 	}
-	walk(t.main.Root, look)
-	for _, tree := range t.defined {
-		walk(tree.Root, look)
+	t.main.walk(look)
+	for _, file := range t.files {
+		file.walk(look)
 	}
 	return found
 }

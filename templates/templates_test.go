@@ -73,7 +73,9 @@ func TestEveryDocumentedExampleGivesItsResult(t *testing.T) {
 		if !strings.Contains(f.Example, f.Name) {
 			t.Errorf("the example of %s does not use it: %s", f.Name, f.Example)
 		}
-		got, err := render(templates.ExampleSecrets(), templates.Options{Name: f.Name, Text: f.Example})
+		o := templates.OptionsOfExamples()
+		o.Name, o.Text = f.Name, f.Example
+		got, err := render(templates.SecretsOfExamples(), o)
 		if err != nil || got != f.Result {
 			t.Errorf("%s: %s\n gives %q, %v\n want %q", f.Name, f.Example, got, err, f.Result)
 		}
@@ -113,7 +115,7 @@ func TestSecretIsTextAndObject(t *testing.T) {
 		{`{{ block "b" (secret "db") }}{{ .user }}{{ end }}`, "app"},
 		{`{{ range $i, $h := (secret "db").tls.chain }}{{ if $i }}{{ break }}{{ end }}{{ $h }}{{ end }}`, "a"},
 		{`{{ range (secret "db").tls.chain }}{{ if kindIs "map" . }}{{ .b }}{{ continue }}{{ end }}{{ end }}`, "1"},
-		{`{{ json (secret "db").password }}{{ toPrettyJson (list "<") }}`, "\"<p&w>\"[\n  \"<\"\n]"},
+		{`{{ json (secret "db").password }}{{ toUnescapedJSONPretty (list "<") }}`, "\"<p&w>\"[\n  \"<\"\n]"},
 		{`{{ (secret "latin1").a }}`, "*"},
 		{`{{- /* a comment */ -}} x {{- if and (secret "db").on (or "" 0) }}y{{ end }}`, "x"},
 	} {
@@ -259,3 +261,5 @@ func TestLookupErrorsAreReachable(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func optionsOf(text string) templates.Options { return templates.Options{Name: "a.tmpl", Text: text} }

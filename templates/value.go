@@ -306,7 +306,7 @@ func asMap(v any) (map[string]any, bool) {
 	return nil, false
 }
 
-func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // field returns the member key of v. Shown says that the key stands literally
 // in the template, so that a message may repeat it.

@@ -59,6 +59,9 @@ type Entry struct {
 	// Path is the file that was published.
 	Path    string `json:"path,omitempty"`
 	Outcome string `json:"outcome"`
+	// Withheld is how many requests of nobody known had no line since the last
+	// that had one, because there were too many.
+	Withheld uint64 `json:"withheld,omitempty"`
 }
 
 // Peer is the other end of a unix socket, as the kernel names it.

@@ -23,6 +23,11 @@ type Config struct {
 	Secrets []Secret `yaml:"secrets"`
 	// Files are the rendered outputs.
 	Files []File `yaml:"files"`
+	// Bundles are directories of rendered files that change together.
+	Bundles []Bundle `yaml:"bundles"`
+	// Vars are values for templates that are no secrets, by name: the text
+	// itself, or a mapping {env: NAME} of an environment variable.
+	Vars map[string]Var `yaml:"vars"`
 	// Targets are told when files that name them in notify have changed.
 	Targets []Target `yaml:"targets"`
 	// Endpoint serves the secrets on localhost. Absent: nothing listens.
@@ -34,8 +39,9 @@ type Config struct {
 	Audit *Audit `yaml:"audit"`
 	// Log says what is logged to standard error.
 	Log Log `yaml:"log"`
-	// TemplateDir is where relative template paths start. Default: the
-	// directory of the configuration file. A relative one starts there too.
+	// TemplateDir is where relative template paths start, and where include finds
+	// others. Default: the directory of the configuration file. A relative one
+	// starts there too.
 	TemplateDir string `yaml:"template_dir"`
 	// HealInterval is how often files are compared with what they should be and
 	// repaired. Default: 1m.
@@ -43,6 +49,9 @@ type Config struct {
 	// StateDir holds what must survive a crash of the agent: the notifications
 	// owed. It holds no secret value. Default: /run/secretsd.
 	StateDir string `yaml:"state_dir"`
+	// OnExit is what becomes of files and bundles when the agent ends: keep, or
+	// remove those that are still as it made them. Default: keep.
+	OnExit string `yaml:"on_exit"`
 
 	path   string
 	faults error
@@ -116,6 +125,37 @@ type Secret struct {
 	// required may be absent: files that use it are skipped until it appears.
 	// Being denied counts as a failure all the same. Default: true.
 	Required *bool `yaml:"required"`
+	// Expect is what a version has to be to be used at all. One that is not is
+	// held: files, endpoint and child keep the version before. Default: nothing.
+	Expect *Expect `yaml:"expect"`
+}
+
+// Expect is what the versions of one secret are tested for, once each, when they
+// are read. All that is given must hold.
+type Expect struct {
+	// JSON says that the text is a JSON object.
+	JSON bool `yaml:"json"`
+	// Keys are keys that the JSON object has, with values that are not empty.
+	Keys []string `yaml:"keys"`
+	// PEMPair is a certificate and the private key that belongs to it.
+	PEMPair *PEMPair `yaml:"pem_pair"`
+	// NotExpired says that every certificate of the pair, or of the text where
+	// there is no pem_pair, is valid when the version is read.
+	NotExpired bool `yaml:"not_expired"`
+	// MinBytes is the least size of the value, in bytes.
+	MinBytes int `yaml:"min_bytes"`
+}
+
+// PEMPair says where a certificate and its key are: with true both in the text,
+// or as a mapping each in a key of the JSON object.
+type PEMPair struct {
+	// Certificate is the key of the certificate, with those of its chain behind
+	// it.
+	Certificate string `yaml:"certificate"`
+	// Key is the key of the private key.
+	Key string `yaml:"key"`
+	// Whole says that both are in the text itself.
+	Whole bool `yaml:"-"`
 }
 
 // IsRequired returns Required, or its default.
@@ -125,10 +165,7 @@ func (s *Secret) IsRequired() bool { return s.Required == nil || *s.Required }
 type File struct {
 	// Path is the absolute path of the file.
 	Path string `yaml:"path"`
-	// Template is the path of a text/template file. Either this or contents.
-	Template string `yaml:"template"`
-	// Contents is the template itself. Either this or template.
-	Contents string `yaml:"contents"`
+	TemplateSource
 	// Mode is the file's mode, in quoted octal. Default: "0400".
 	Mode Mode `yaml:"mode"`
 	// Owner is the user, by name or number, that owns the file. Default: the
@@ -141,13 +178,108 @@ type File struct {
 	// AllowDisk permits a directory that is not tmpfs or ramfs. The secret is
 	// then on a disk.
 	AllowDisk bool `yaml:"allow_disk"`
+	// Method is rename, or inplace for a file that cannot be renamed because it
+	// is a mount point of its own. It is then written to where it stands: a
+	// reader can see it half written, and so can everybody after a crash.
+	// Default: rename.
+	Method string `yaml:"method"`
+	// Backup keeps the content before the last one beside the file, as
+	// NAME.bak, with the same mode. Default: false.
+	Backup bool `yaml:"backup"`
+	// Check is run on new content before it is published. Default: nothing is.
+	Check *Check `yaml:"check"`
+	// Notify names the targets told when the file has changed.
+	Notify []string `yaml:"notify"`
+}
+
+// Check is a command that decides whether new content may be published. Exit
+// code 0 means yes; with anything else it is held, and what was published
+// before stays, until a secret's version or the template changes.
+type Check struct {
+	// Command is a program and its arguments, run without a shell. An argument
+	// {} stands for the path of the new file, or of the new directory of a
+	// bundle.
+	Command []string `yaml:"command"`
+	// Timeout ends a command that runs longer, which counts as no. Default: 10s.
+	Timeout Duration `yaml:"timeout"`
+	// User runs the command as another user, by name or number. Default: the
+	// agent's own.
+	User string `yaml:"user"`
+}
+
+// Bundle is a directory of files that change together. A reader that opens
+// ..data in it once, and reads below that, sees one generation of them.
+type Bundle struct {
+	// Dir is the absolute path of the directory, which may be a mount point.
+	Dir string `yaml:"dir"`
+	// Mode is that of the files, in quoted octal, where they give none. Those who
+	// may read the files may enter the directory. Default: "0400".
+	Mode Mode `yaml:"mode"`
+	// Owner and Group own the files and the generations, by name or number.
+	// Default: the agent's own.
+	Owner string `yaml:"owner"`
+	Group string `yaml:"group"`
+	// CreateDirs makes missing directories, Dir among them, with mode 0700.
+	CreateDirs bool `yaml:"create_dirs"`
+	// AllowDisk permits a directory that is not tmpfs or ramfs. The secret is
+	// then on a disk.
+	AllowDisk bool `yaml:"allow_disk"`
+	// Grace is how long the generation before stays, for those who are still
+	// reading it. Default: 10s.
+	Grace *Duration `yaml:"grace"`
+	// Explode makes one file of each key of a JSON secret. New keys appear, and
+	// those that vanish go. Either this or files, or both.
+	Explode *Explode `yaml:"explode"`
+	// Files are the files.
+	Files []BundleFile `yaml:"files"`
+	// Backup keeps the generation before as ..backup. Default: false.
+	Backup bool `yaml:"backup"`
+	// Check is run on a new generation before it is published.
+	Check *Check `yaml:"check"`
+	// Notify names the targets told when the bundle has changed.
+	Notify []string `yaml:"notify"`
+}
+
+// Explode is a secret's configured name, or a mapping with these keys.
+type Explode struct {
+	// Secret is the configured name of a JSON secret.
+	Secret string `yaml:"secret"`
+	// Name is what the files are called, in which {} stands for the key.
+	// Default: {}.
+	Name string `yaml:"name"`
+}
+
+// BundleFile is one file of a bundle.
+type BundleFile struct {
+	// Path is the path below the bundle's directory.
+	Path string `yaml:"path"`
+	TemplateSource
+	// Mode is the file's mode. Default: that of the bundle.
+	Mode Mode `yaml:"mode"`
+}
+
+// TemplateSource is a template and how it is read.
+type TemplateSource struct {
+	// Template is the path of a text/template file. Either this or contents.
+	Template string `yaml:"template"`
+	// Contents is the template itself. Either this or template.
+	Contents string `yaml:"contents"`
 	// Delims are the template's delimiters. Default: ["{{", "}}"].
 	Delims []string `yaml:"delims"`
 	// MissingKey is what a template does with a key its secret lacks: error, or
 	// zero, which prints nothing. Default: error.
 	MissingKey string `yaml:"missing_key"`
-	// Notify names the targets told when the file has changed.
-	Notify []string `yaml:"notify"`
+	// AllowEnv names the environment variables that the template may read with
+	// env. Default: none.
+	AllowEnv []string `yaml:"allow_env"`
+}
+
+// Var is a value for templates: text, or a mapping with this key.
+type Var struct {
+	// Text is the value itself.
+	Text string `yaml:"-"`
+	// Env names the environment variable that holds it, which has to be set.
+	Env string `yaml:"env"`
 }
 
 // Endpoint is the HTTP endpoint on localhost.
@@ -317,6 +449,8 @@ const (
 	DefaultTokenGrace     = 5 * time.Minute
 	DefaultCommandTimeout = 30 * time.Second
 	DefaultDebounce       = time.Second
+	DefaultCheckTimeout   = 10 * time.Second
+	DefaultGrace          = 10 * time.Second
 	DefaultConfirmTimeout = 30 * time.Second
 	DefaultConfirmDelay   = time.Second
 	DefaultAction         = "try-reload-or-restart"

@@ -37,12 +37,15 @@ var (
 	durationType  = reflect.TypeFor[Duration]()
 	modeType      = reflect.TypeFor[Mode]()
 	tokenFileType = reflect.TypeFor[TokenFile]()
+	pemPairType   = reflect.TypeFor[PEMPair]()
+	explodeType   = reflect.TypeFor[Explode]()
+	varType       = reflect.TypeFor[Var]()
 	httpType      = reflect.TypeFor[HTTP]()
 	unitType      = reflect.TypeFor[Unit]()
 )
 
 // shortForm is the field that a scalar in the place of a mapping means.
-var shortForm = map[reflect.Type]string{tokenFileType: "Path", httpType: "URL", unitType: "Name"}
+var shortForm = map[reflect.Type]string{tokenFileType: "Path", pemPairType: "Whole", explodeType: "Secret", varType: "Text", httpType: "URL", unitType: "Name"}
 
 // value decodes n into v, which is addressable. key is the path of keys that
 // led here, for errors.
@@ -74,6 +77,8 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, key string) {
 		d.mapping(n, v, key)
 	case reflect.Slice:
 		d.sequence(n, v, key)
+	case reflect.Map:
+		d.named(n, v, key)
 	default:
 		d.scalar(n, v, key)
 	}
@@ -97,6 +102,26 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, key string) {
 			seen[name.Value] = true
 			d.value(val, field, join(key, name.Value))
 		}
+	}
+}
+
+// named decodes a mapping whose keys are names of the user's own. What a map
+// holds has no address, so that the line of each is kept by its name.
+func (d *decoder) named(n *yaml.Node, v reflect.Value, key string) {
+	if n.Kind != yaml.MappingNode {
+		d.errorf(n, "", "%s: want a mapping of names, not %s", key, kindName(n))
+		return
+	}
+	v.Set(reflect.MakeMap(v.Type()))
+	for i := 0; i < len(n.Content); i += 2 {
+		name, val := n.Content[i], reflect.New(v.Type().Elem()).Elem()
+		if v.MapIndex(reflect.ValueOf(name.Value)).IsValid() {
+			d.errorf(name, "", "key %s is given twice", join(key, name.Value))
+			continue
+		}
+		d.value(n.Content[i+1], val, join(key, name.Value))
+		d.lines[join(key, name.Value)] = name.Line
+		v.SetMapIndex(reflect.ValueOf(name.Value), val)
 	}
 }
 
@@ -227,7 +252,7 @@ func Keys() []string {
 	var keys []string
 	var walk func(t reflect.Type, path string)
 	walk = func(t reflect.Type, path string) {
-		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map {
 			t = t.Elem()
 		}
 		if t.Kind() != reflect.Struct {

@@ -43,6 +43,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.Refresh.MaxStale, Duration(DefaultMaxStale))
 	setDefault(&c.HealInterval, Duration(DefaultHealInterval))
 	setDefault(&c.StateDir, DefaultStateDir)
+	setDefault(&c.OnExit, "keep")
 	setDefault(&c.Log.Level, "info")
 	setDefault(&c.Log.Format, "text")
 	c.setTemplateDefaults()
@@ -68,19 +69,46 @@ func (c *Config) setTemplateDefaults() {
 	if !filepath.IsAbs(c.TemplateDir) {
 		c.TemplateDir = filepath.Join(home, c.TemplateDir)
 	}
+	source := func(t *TemplateSource) {
+		setDefault(&t.MissingKey, "error")
+		if t.Template != "" && !filepath.IsAbs(t.Template) {
+			t.Template = filepath.Join(c.TemplateDir, t.Template)
+		}
+	}
 	for i := range c.Files {
 		f := &c.Files[i]
 		setDefault(&f.Mode, 0o400)
-		setDefault(&f.MissingKey, "error")
-		if f.Template != "" && !filepath.IsAbs(f.Template) {
-			f.Template = filepath.Join(c.TemplateDir, f.Template)
+		setDefault(&f.Method, "rename")
+		source(&f.TemplateSource)
+		f.Check.setDefaults()
+	}
+	for i := range c.Bundles {
+		b := &c.Bundles[i]
+		setDefault(&b.Mode, 0o400)
+		if b.Grace == nil {
+			grace := Duration(DefaultGrace)
+			b.Grace = &grace
 		}
+		if b.Explode != nil {
+			setDefault(&b.Explode.Name, "{}")
+		}
+		for j := range b.Files {
+			setDefault(&b.Files[j].Mode, b.Mode)
+			source(&b.Files[j].TemplateSource)
+		}
+		b.Check.setDefaults()
 	}
 	if c.Source.Local != nil && c.Source.Local.Path != "" && !filepath.IsAbs(c.Source.Local.Path) {
 		c.Source.Local.Path = filepath.Join(home, c.Source.Local.Path)
 	}
 	if c.Source.AWS == nil && c.Source.Local == nil {
 		c.Source.AWS = &AWS{}
+	}
+}
+
+func (c *Check) setDefaults() {
+	if c != nil {
+		setDefault(&c.Timeout, Duration(DefaultCheckTimeout))
 	}
 }
 
@@ -143,6 +171,12 @@ func ReadTrusted(path string) ([]byte, error) {
 		return nil, &Error{Place: path, Err: fmt.Errorf("open file: %w", errors.Unwrap(err)), hint: openHint(err)}
 	}
 	defer f.Close()
+	return readTrusted(path, f)
+}
+
+// readTrusted reads what was opened at path, if only root and the agent's user
+// could have written it.
+func readTrusted(path string, f *os.File) ([]byte, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, &Error{Place: path, Err: fmt.Errorf("stat file: %w", err)}

@@ -26,7 +26,7 @@ func (c *Config) validate() []error {
 	v.refresh()
 	v.secrets()
 	v.targets()
-	v.files()
+	v.outputs()
 	v.endpoint()
 	v.rest()
 	return v.errs
@@ -129,8 +129,32 @@ func (v *validator) secrets() {
 		if s.RoleARN != "" {
 			v.role(&s.RoleARN, key+".role_arn")
 		}
+		v.expect(s.Expect, key+".expect", up)
 	}
 }
+
+func (v *validator) expect(e *Expect, key string, up []any) {
+	if e == nil {
+		return
+	}
+	up = append([]any{e}, up...)
+	for i, k := range e.Keys {
+		if k == "" {
+			v.fault(&e.Keys[i], up, "", "%s.keys: no key is called that", key)
+		}
+	}
+	if p := e.PEMPair; p != nil && !p.Whole && (p.Certificate == "" || p.Key == "") {
+		v.fault(p, up, "write pem_pair: true for a secret that holds both, or pem_pair: {certificate: KEY, key: KEY} for JSON",
+			"%s.pem_pair: want the keys of a certificate and of its private key", key)
+	}
+	if e.MinBytes < 0 || e.MinBytes > maxValue {
+		v.fault(&e.MinBytes, up, "", "%s.min_bytes: a secret has 1 to %d bytes", key, maxValue)
+	}
+}
+
+// maxValue is the most bytes a secret has (CreateSecret, API reference:
+// SecretString).
+const maxValue = 65536
 
 func (v *validator) secretVersion(s *Secret, key string) {
 	if s.VersionID == "" {
@@ -147,73 +171,6 @@ func (v *validator) secretVersion(s *Secret, key string) {
 	}
 }
 
-func (v *validator) files() {
-	paths := map[string]int{}
-	taken := v.ownFiles()
-	for i := range v.c.Files {
-		f, key := &v.c.Files[i], fmt.Sprintf("files[%d]", i)
-		up := []any{f}
-		v.absolute(&f.Path, up, key+".path")
-		if what := taken[f.Path]; what != "" {
-			v.fault(&f.Path, up, "choose another path", "%s.path: %s is %s", key, f.Path, what)
-		}
-		if first, taken := paths[f.Path]; taken && f.Path != "" {
-			v.fault(&f.Path, up, "", "%s.path: %s is already written by files[%d]", key, f.Path, first)
-		} else {
-			paths[f.Path] = i
-		}
-		v.template(f, key)
-		for j := range f.Notify {
-			name := f.Notify[j]
-			if !slices.ContainsFunc(v.c.Targets, func(t Target) bool { return t.Name == name }) {
-				v.fault(&f.Notify[j], up, "", "%s.notify: there is no target %q", key, name)
-			}
-		}
-	}
-}
-
-// ownFiles are the files that the configuration names for something else, by
-// path, with what they are.
-func (v *validator) ownFiles() map[string]string {
-	own := map[string]string{v.c.StateDir: "the state directory"}
-	for _, name := range []string{"state.json", "lock", "control.sock"} {
-		own[filepath.Join(v.c.StateDir, name)] = "a file of the state directory"
-	}
-	if abs, err := filepath.Abs(v.c.path); err == nil {
-		own[abs] = "the configuration itself"
-	}
-	if v.c.Endpoint != nil {
-		own[v.c.Endpoint.TokenFile.Path] = "the endpoint's token file"
-	}
-	if v.c.Source.Local != nil {
-		own[v.c.Source.Local.Path] = "the file of the local secrets"
-	}
-	for _, t := range v.c.Targets {
-		if t.Process != nil {
-			own[t.Process.PIDFile] = "the pid file of target " + t.Name
-		}
-	}
-	for i, f := range v.c.Files {
-		own[f.Template] = fmt.Sprintf("the template of files[%d]", i)
-	}
-	delete(own, "")
-	return own
-}
-
-func (v *validator) template(f *File, key string) {
-	up := []any{f}
-	hasContents := v.c.lines[&f.Contents] != 0
-	if (f.Template != "") == hasContents {
-		v.fault(f, nil, "", "%s: give either template (a file) or contents (the text itself)", key)
-	}
-	if n := len(f.Delims); n != 0 && (n != 2 || f.Delims[0] == "" || f.Delims[1] == "") {
-		v.fault(&f.Delims, up, `for example ["[[", "]]"]`, "%s.delims: want two delimiters", key)
-	}
-	if !slices.Contains([]string{"error", "zero"}, f.MissingKey) {
-		v.fault(&f.MissingKey, up, "", "%s.missing_key: want error or zero, not %q", key, f.MissingKey)
-	}
-}
-
 func (v *validator) rest() {
 	if t := v.c.Telemetry; t != nil {
 		v.hostPort(&t.Listen, []any{&v.c.Telemetry}, "telemetry.listen")
@@ -222,6 +179,9 @@ func (v *validator) rest() {
 		v.absolute(&a.Path, []any{&v.c.Audit}, "audit.path")
 	}
 	v.absolute(&v.c.StateDir, nil, "state_dir")
+	if v.c.OnExit != "keep" && v.c.OnExit != "remove" {
+		v.fault(&v.c.OnExit, nil, "", "on_exit: want keep or remove, not %q", v.c.OnExit)
+	}
 	l := &v.c.Log
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, l.Level) {
 		v.fault(&l.Level, []any{&v.c.Log}, "", "log.level: want debug, info, warn or error, not %q", l.Level)

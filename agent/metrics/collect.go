@@ -47,10 +47,13 @@ var (
 	secretAge      = gauge("secretsd_secret_refresh_age_seconds", "Time since the value was last confirmed to be the right one.", "secret")
 	secretRead     = gauge("secretsd_secret_last_success_timestamp_seconds", "When the secret was last read, in seconds since the epoch.", "secret")
 	secretStale    = gauge("secretsd_secret_stale", "Whether the last due read failed.", "secret")
+	secretHeld     = gauge("secretsd_secret_held", "Whether the current version is not used, because it is not what is expected.", "secret")
 	secretExpired  = gauge("secretsd_secret_expired", "Whether the endpoint has stopped serving the secret, for it is older than max_stale.", "secret")
 	secretFailures = counter("secretsd_secret_refresh_failures_total", "Failed reads by kind.", "secret", "kind")
 
 	fileInPlace      = gauge("secretsd_file_in_place", "Whether the file is there as the agent once made it.", "path")
+	fileHeld         = gauge("secretsd_file_held", "Whether new content of the file was refused by a check or could not be rendered, so that the old stays.", "path")
+	fileExpires      = gauge("secretsd_file_certificate_not_after_timestamp_seconds", "When the first of the certificates in the file expires, in seconds since the epoch.", "path")
 	fileDegraded     = gauge("secretsd_file_degraded", "Whether the file cannot be brought up to date.", "path")
 	executions       = counter("secretsd_template_executions_total", "Templates rendered.")
 	templateFailures = counter("secretsd_template_failures_total", "Templates that could not be rendered, so that their files stayed as they were.")
@@ -153,6 +156,7 @@ func (s *State) secrets(e exposition) {
 		}
 		e.show(secretStale, truth(c.Stale), c.Name)
 		e.show(secretExpired, truth(c.Expired), c.Name)
+		e.show(secretHeld, truth(c.Held), c.Name)
 		e.counts(secretFailures, c.Failures, c.Name)
 	}
 }
@@ -161,6 +165,10 @@ func (s *State) files(e exposition) {
 	for _, f := range s.Files {
 		e.show(fileInPlace, truth(f.InPlace), f.Path)
 		e.show(fileDegraded, truth(f.Degraded), f.Path)
+		e.show(fileHeld, truth(f.Held), f.Path)
+		if !f.ExpiresAt.IsZero() {
+			e.show(fileExpires, seconds(f.ExpiresAt), f.Path)
+		}
 	}
 	e.show(executions, float64(s.TemplateExecutions))
 	e.show(templateFailures, float64(s.TemplateFailures))

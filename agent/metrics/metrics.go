@@ -72,6 +72,9 @@ type Secret struct {
 	Age            time.Duration
 	ConfirmedAt    time.Time
 	Stale, Expired bool
+	// Held says that a version is current that is not used, because it is not what
+	// is expected.
+	Held bool
 	// Failures are the failed reads by kind.
 	Failures map[string]uint64
 }
@@ -80,6 +83,10 @@ type Secret struct {
 type File struct {
 	Path              string
 	InPlace, Degraded bool
+	// Held says that new content was refused by a check, or could not be rendered.
+	Held bool
+	// ExpiresAt is when the first of its certificates does, or zero.
+	ExpiresAt time.Time
 }
 
 // Target is one configured target.

@@ -19,9 +19,9 @@ type Command struct {
 	Paths []string
 	// Timeout ends it, with all it has started.
 	Timeout time.Duration
-	// UID and GID are whom it runs as, with that user's other groups; -1 means the
-	// agent's own.
-	UID, GID int
+	// User is whom it runs as, by name or number, with that user's groups and HOME;
+	// empty means the agent's own user.
+	User string
 	// Change goes into its environment.
 	Change Change
 }
@@ -32,8 +32,8 @@ func (c *Command) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	cmd := &exec.Cmd{Args: arguments(c.Argv, c.Paths), Env: environment("", c.Change), SysProcAttr: &syscall.SysProcAttr{}}
-	if c.UID >= 0 {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(c.UID), Gid: uint32(max(c.GID, 0)), Groups: groupsOf(c.UID)} //nolint:gosec // ids fit
+	if err := runAs(cmd, c.User); err != nil {
+		return err
 	}
 	return (&teller{grace: killGrace}).exec(ctx, c.Argv[0], cmd, c.Timeout)
 }

@@ -24,8 +24,19 @@ type Entry struct {
 	Confirmed time.Duration
 	// ConfirmedAt is the same moment on the wall clock, for people.
 	ConfirmedAt time.Time
+	// Held is a version that was read but is not used, for it is not what the
+	// configuration expects; nil where Version is the latest. Version then stays
+	// as long as Held is current at the source, however old it gets.
+	Held *Held
 	// Err is why the last due read failed, or nil if it succeeded. With a
 	// Version it means that the value is stale.
+	Err error
+}
+
+// Held is a version that is not used.
+type Held struct {
+	VersionID string
+	// Err says why, without a value.
 	Err error
 }
 
@@ -60,6 +71,9 @@ type Update struct {
 	// Version is the version read, or nil when Err says why there is none.
 	Version *secret.Version
 	Err     error
+	// Held says that the version read is not to be used. Version and Err are nil
+	// then.
+	Held *Held
 	// Drop, with Err, says that the version held so far is not this secret's
 	// any more.
 	Drop bool
@@ -110,6 +124,13 @@ func (s *Store) Put(updates []Update) {
 
 // with returns e after the outcome u.
 func (e Entry) with(u Update) Entry {
+	if u.Held != nil {
+		e.Held, e.Err = u.Held, nil
+		if e.Version == nil {
+			e.Err = u.Held.Err
+		}
+		return e
+	}
 	if u.Err != nil {
 		e.Err = u.Err
 		if u.Drop {
@@ -121,7 +142,7 @@ func (e Entry) with(u Update) Entry {
 	if e.Version == nil || !same(e.Version, u.Version) {
 		e.Version = u.Version
 	}
-	e.Confirmed, e.ConfirmedAt, e.Err = u.At, u.Wall, nil
+	e.Confirmed, e.ConfirmedAt, e.Err, e.Held = u.At, u.Wall, nil, nil
 	return e
 }
 

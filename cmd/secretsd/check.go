@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -11,14 +13,27 @@ import (
 
 func newCheck(e env) *cobra.Command {
 	var path, format string
+	var online, diff bool
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Find all that is wrong with configuration and templates, without the network",
+		Short: "Find all that is wrong with configuration and templates",
 		Long: `check reads the configuration, the templates and the places that files go to, and
 reports everything that is wrong at once, each fault with file and line. It asks
-no network and writes nothing. Exit code 3 means that something is wrong.`,
+no network and writes nothing. Exit code 3 means that something is wrong.
+
+With --online it also reads the secrets, renders everything, and says of each file
+whether it would change. It still writes nothing, runs no check of the
+configuration and tells nobody. --diff shows the lines that would change, with the
+name of each value in its place; what the files hold now is not shown. Exit code 4
+means that some secrets could not be read.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if diff && !online {
+				return usage("--diff goes with --online")
+			}
+			if online {
+				return checkOnline(cmd.Context(), e, path, format, diff)
+			}
 			cfg, err := agent.ReadConfig(path)
 			if err == nil {
 				err = agent.CheckConfig(cmd.Context(), cfg, agent.Options{})
@@ -36,6 +51,11 @@ no network and writes nothing. Exit code 3 means that something is wrong.`,
 			if err != nil {
 				return err
 			}
+			for i := range cfg.Targets {
+				if t := &cfg.Targets[i]; t.Rollback {
+					fmt.Fprintf(e.stdout, "note: target %s rolls back: right where the previous credential still works, as with alternating users, wrong with single-user rotation\n", t.Name)
+				}
+			}
 			_, err = fmt.Fprintf(e.stdout, "%s is valid: %s, %s, %s\n", path,
 				count(len(cfg.Secrets), "secret"), count(len(cfg.Files), "file"), count(len(cfg.Targets), "target"))
 			return err
@@ -43,7 +63,50 @@ no network and writes nothing. Exit code 3 means that something is wrong.`,
 	}
 	configFlag(cmd, &path, config.DefaultPath)
 	outputFlag(cmd, &format)
+	cmd.Flags().BoolVar(&online, "online", false, "read the secrets and render everything, without writing")
+	cmd.Flags().BoolVar(&diff, "diff", false, "with --online, show the lines that would change, without values")
 	return cmd
+}
+
+func checkOnline(ctx context.Context, e env, path, format string, diff bool) error {
+	if err := harden(); err != nil {
+		return err
+	}
+	cfg, err := agent.ReadConfig(path)
+	if err != nil {
+		return err
+	}
+	preview, err := agent.PreviewRender(ctx, cfg, agent.Options{Version: buildVersion()}, diff)
+	if err != nil {
+		return err
+	}
+	if format == "json" {
+		err = printJSON(e.stdout, preview)
+	} else {
+		err = printPreview(e.stdout, &preview)
+	}
+	switch {
+	case err != nil:
+		return err
+	case len(preview.Missing) > 0 && !preview.Failed():
+		return &codedError{exitMissing, preview.Err()}
+	}
+	return preview.Err()
+}
+
+func printPreview(w io.Writer, p *agent.Preview) error {
+	for _, f := range p.Files {
+		_, err := fmt.Fprintf(w, "%-10s %s\n", f.Outcome, f.Path)
+		for _, line := range f.Diff {
+			if err == nil {
+				_, err = fmt.Fprintf(w, "  %s\n", line)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("write output: %w", err)
+		}
+	}
+	return nil
 }
 
 func count(n int, what string) string {

@@ -56,7 +56,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 configuration invalid, 4 some secrets m
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%w; see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(newRun(e), newCheck(e), newRender(e), newStatus(e), newGet(e), newRefresh(e), newDev(e), newConvert(e), newVersion(e))
+	root.AddCommand(newRun(e), newCheck(e), newRender(e), newPlan(e), newStatus(e), newGet(e), newRefresh(e), newDev(e), newConvert(e), newVersion(e))
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	return root

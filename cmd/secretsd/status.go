@@ -38,8 +38,14 @@ are RFC 3339, versions are version ids.
              confirmed_at, age_seconds, next_refresh
              stale        the last due read failed: kind, error, hint say why
              expired      the endpoint serves it no longer: older than max_stale
-  files[]    path, state  in_place, waiting (waits_for), skipped or degraded
+             held_version_id, held_reason
+                          a version that is not used, for it is not what expect says
+  files[]    path, bundle, state
+                          in_place, waiting (waits_for), skipped, checking, held or
+                          degraded
              secrets[]    name and version_id of what it was rendered from
+             held[]       the same of what a check has refused
+             expires_at   of the first of its certificates
              error, hint, next_try
   targets[]  name, kind, state
              owed_since, attempts, next_attempt, last_told, last_outcome

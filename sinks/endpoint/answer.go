@@ -58,6 +58,9 @@ type Query struct {
 	// allow, without asking the service: decided once by id, and where the
 	// secret is not configured once more by the ARN that came back.
 	Rights *Rights
+	// Of is that of the view which was published when the rights were decided. In
+	// the next a name may mean another secret.
+	Of any
 }
 
 // Answer is what a Reader found.
@@ -104,11 +107,11 @@ type request struct {
 	// patience returns a context that also ends when the client has gone, and what
 	// ends the watching; nil where the request's context does so already.
 	patience func(context.Context) (context.Context, func())
+	// view is what there was when the request came, or when it last looked again.
+	view *View
 	// passed are the settings whose checks at the door the same head has passed
 	// before, or nil.
 	passed *settings
-	// inFlight is how many requests are being answered, this one included.
-	inFlight int64
 }
 
 // header returns the first value of a header and whether it is there at all.
@@ -179,18 +182,30 @@ func plain(status int, body string) response {
 	return response{status: status, body: []byte(body)}
 }
 
+// moment is what one request is answered by. The two belong together: the
+// settings say who may read what is called db, and the view what that is.
+type moment struct {
+	settings *settings
+	view     *View
+}
+
 // core decides what a request is answered. It knows nothing of the server that
 // brings it.
 type core struct {
-	settings atomic.Pointer[settings]
-	view     atomic.Pointer[View]
-	reader   Reader
-	// polls are the requests that wait for a change.
-	polls atomic.Int64
+	now    atomic.Pointer[moment]
+	reader Reader
+	// answering are the requests of known clients under way, and polls those of
+	// them that wait for a change. Nobody else's count, so that whoever has no
+	// token cannot take the place of one who has.
+	answering, polls atomic.Int64
 	// bodies are the requests whose bodies are still to come.
-	bodies atomic.Int64
+	bodies bodies
 	// strangers are the requests that nobody known has sent.
 	strangers
+
+	// ended is closed when nobody is to wait for a change any more; nil means
+	// never.
+	ended <-chan struct{}
 
 	mu   sync.Mutex
 	next chan struct{} // closed by the next publish; nil where nobody waits
@@ -203,7 +218,9 @@ type core struct {
 // The response says who asked and what was given: whoever records answers does
 // it here.
 func (c *core) answer(ctx context.Context, r *request) response {
-	s := c.settings.Load()
+	now := c.now.Load()
+	s := now.settings
+	r.view = now.view
 	path, query := splitTarget(r.target)
 	if isSDK(r, path, query) {
 		return c.sdk(ctx, s, r)
@@ -214,7 +231,7 @@ func (c *core) answer(ctx context.Context, r *request) response {
 		limit += pingSlack
 	}
 	switch {
-	case r.inFlight-c.resting() > limit:
+	case c.full(limit):
 		return respOverLimit
 	case !ping && r.passed != s && !s.atDoor(r):
 		return respForwarded
@@ -225,6 +242,10 @@ func (c *core) answer(ctx context.Context, r *request) response {
 		if who = s.identify(r); who == nil {
 			return c.refuse(ctx, respBadToken)
 		}
+		if !c.begin(limit) {
+			return respOverLimit
+		}
+		defer c.end()
 	}
 	resp := c.allowed(ctx, s, who, r, path, query)
 	if who != nil {
@@ -233,10 +254,21 @@ func (c *core) answer(ctx context.Context, r *request) response {
 	return resp
 }
 
-// resting is how many of the requests in flight do nothing but wait: for a
-// change, for the rest of themselves, or to be refused. Each kind has a limit of
-// its own.
-func (c *core) resting() int64 { return c.polls.Load() + c.bodies.Load() + c.waiting.Load() }
+// full reports whether as many requests are being answered as may be. Those that
+// wait for a change have a limit of their own.
+func (c *core) full(limit int64) bool { return c.answering.Load()-c.polls.Load() >= limit }
+
+// begin counts the request of a known client, which ends with end. It returns
+// false, and counts nothing, if others have come before it.
+func (c *core) begin(limit int64) bool {
+	if c.answering.Add(1)-c.polls.Load() > limit {
+		c.end()
+		return false
+	}
+	return true
+}
+
+func (c *core) end() { c.answering.Add(-1) }
 
 // allowed answers a request whose client may ask; who is nil for /ping.
 func (c *core) allowed(ctx context.Context, s *settings, who *client, r *request, path, query string) response {
@@ -255,7 +287,7 @@ func (c *core) allowed(ctx context.Context, s *settings, who *client, r *request
 		if err := (&params{route: routeList}).parse(query, false); err != nil {
 			return plain(http.StatusBadRequest, err.Error())
 		}
-		return c.view.Load().list(who.rights)
+		return r.view.list(who.rights)
 	}
 	return c.route(ctx, s, who, r, path, query)
 }
@@ -277,7 +309,7 @@ func (c *core) route(ctx context.Context, s *settings, who *client, r *request, 
 	}
 	var resp response
 	if p.waitVersion != "" {
-		resp = c.poll(ctx, s, who, r, &p)
+		resp = c.poll(ctx, s, r, &p)
 		resp.waited = true
 	} else {
 		resp, _ = c.find(ctx, who, r, &p)
@@ -292,7 +324,7 @@ func (c *core) route(ctx context.Context, s *settings, who *client, r *request, 
 // find answers from the view, or else from the Reader.
 func (c *core) find(ctx context.Context, who *client, r *request, p *params) (resp response, fromView bool) {
 	if !p.refresh {
-		if hit := c.view.Load().find(p); hit != nil && hit.answers(p) {
+		if hit := r.view.find(p); hit != nil && hit.answers(p) {
 			if !hit.allowed(who.rights) || !who.rights.MayAssume(p.role) {
 				return respForbidden.about(p.id, nil), true
 			}
@@ -310,7 +342,7 @@ func (c *core) read(ctx context.Context, req *request, p *params, rights *Rights
 	}
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
-	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Role: p.role, Refresh: p.refresh, Rights: rights})
+	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Role: p.role, Refresh: p.refresh, Rights: rights, Of: req.view.Of})
 	if err != nil {
 		return failedRead(p.role, err).about(p.id, nil)
 	}

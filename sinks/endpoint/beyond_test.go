@@ -115,12 +115,54 @@ func TestALongPollAnswersWhenTheVersionChanges(t *testing.T) {
 	// Who loses its token while it waits gets nothing.
 	three := send(t, s, head("GET", "/v1/db?waitVersion=v2&timeout=30", tokenT))
 	eventually(t, func() bool { return s.Polls() == 1 })
-	if err := s.Configure(endpoint.Options{Clients: []endpoint.Client{clientWith(t, "a", tokenA, "db")}}, nil); err != nil {
+	if err := s.Configure(endpoint.Options{Clients: []endpoint.Client{clientWith(t, "a", tokenA, "db")}}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	s.Publish(endpoint.NewView(nil, []endpoint.Entry{entry(version("db", "v3", secret.StageCurrent))}))
 	if got := receive(t, three, "GET"); got.status != 403 {
 		t.Errorf("after its token was taken away: %d %s", got.status, got.body)
+	}
+}
+
+// TestALongPollEndsWithTheRightsItHas takes the secret from the client while it
+// waits, without a new view to wake it.
+func TestALongPollEndsWithTheRightsItHas(t *testing.T) {
+	o := func(secrets ...string) endpoint.Options {
+		return endpoint.Options{Clients: []endpoint.Client{clientWith(t, "a", tokenA, secrets...)}}
+	}
+	s := start(t, o("db"), noReads(t), entry(version("db", "v1", secret.StageCurrent)))
+	poll := send(t, s, head("GET", "/v1/db?waitVersion=v1&timeout=1", "X-Vault-Token: "+tokenA))
+	eventually(t, func() bool { return s.Polls() == 1 })
+	if err := s.Configure(o("other"), nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := receive(t, poll, "GET"); got.status != 400 || got.body != forbidden {
+		t.Errorf("at the end of its time: %d %s", got.status, got.body)
+	}
+}
+
+// TestALongPollDoesNotHoldAShutdown has one wait for longer than a shutdown may
+// take.
+func TestALongPollDoesNotHoldAShutdown(t *testing.T) {
+	s, err := endpoint.Listen(t.Context(), endpoint.Options{Listen: "127.0.0.1:0"}, fixedTokens(t), noReads(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Publish(endpoint.NewView(nil, []endpoint.Entry{entry(version("db", "v1", secret.StageCurrent))}))
+	served := make(chan error, 1)
+	go func() { served <- s.Serve() }()
+	poll := send(t, s, head("GET", "/v1/db?waitVersion=v1&timeout=60", tokenT))
+	eventually(t, func() bool { return s.Polls() == 1 })
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Errorf("shut down: %v", err)
+	}
+	if got := receive(t, poll, "GET"); got.status != 200 || got.body != object("db", "v1", "AWSCURRENT") {
+		t.Errorf("at the shutdown: %d %s", got.status, got.body)
+	}
+	if err := <-served; err != nil {
+		t.Errorf("serve: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -88,11 +89,14 @@ func (c *plainConn) answer() bool {
 	}
 	resp := c.respond(began)
 	closes := c.head.closes || resp.closes || s.draining.Load()
-	if c.write(&resp, began, closes) != nil || closes {
+	if !c.enter(writes, began) || c.write(&resp, began, closes) != nil || closes {
 		return false
 	}
 	c.filled = copy(c.buf, c.buf[len(c.head.text):c.filled])
 	if c.filled > 0 {
+		// Whoever sends many requests at once has no more of the processor than
+		// whoever sends one and waits.
+		runtime.Gosched()
 		return c.enter(waitsForHead, time.Now())
 	}
 	if len(c.buf) > headSize {
@@ -106,9 +110,8 @@ func (c *plainConn) answer() bool {
 // respond asks the core.
 func (c *plainConn) respond(began time.Time) response {
 	s := c.server
-	c.req.inFlight = s.inFlight.Add(1)
-	defer s.inFlight.Add(-1)
 	resp := s.core.answer(s.until, &c.req)
+	c.req.view = nil // or an idle connection would keep values that were rotated away
 	if s.observe == nil {
 		return resp
 	}
@@ -175,7 +178,7 @@ func (w *watch) stop() {
 // hand gives the connection, with what was read of it, to net/http. It returns
 // false if that takes no connections any more.
 func (c *plainConn) hand() bool {
-	if !c.enter(handedBusy, time.Now()) {
+	if !c.enter(handedWaits, time.Now()) {
 		return false
 	}
 	c.tracked.pending = c.buf[:c.filled]

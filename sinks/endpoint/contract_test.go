@@ -401,7 +401,7 @@ func TestContractPrefixAndHeaders(t *testing.T) {
 	if got := do(t, s, "GET", "/v1/MyTest", tokenT); got.status != 404 {
 		t.Errorf("/v1/ with another prefix configured: status %d, want 404", got.status)
 	}
-	if err := s.Configure(endpoint.Options{TokenHeaders: []string{"x-foo"}}, fixedTokens(t)); err != nil {
+	if err := s.Configure(endpoint.Options{TokenHeaders: []string{"x-foo"}}, fixedTokens(t), nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := do(t, s, "GET", "/v1/MyTest", tokenT); got.status != 403 {

@@ -203,11 +203,10 @@ func benchCore(tb testing.TB) (*core, *request) {
 		tb.Fatal(err)
 	}
 	c := new(core)
-	c.settings.Store(s)
-	c.view.Store(NewView(nil, []Entry{{IDs: []string{"MyTest"}, Stage: secret.StageCurrent,
+	c.replace(s, NewView(nil, []Entry{{IDs: []string{"MyTest"}, Stage: secret.StageCurrent,
 		Version: &secret.Version{Name: "MyTest", Text: secret.NewValue("hunter2")}}}))
 	return c, &request{
-		method: "GET", target: "/secretsmanager/get?secretId=MyTest", host: "127.0.0.1:2773", inFlight: 1,
+		method: "GET", target: "/secretsmanager/get?secretId=MyTest", host: "127.0.0.1:2773",
 		header: httpHeader(http.Header{"X-Aws-Parameters-Secrets-Token": {strings.Repeat("0123456789abcdef", 4)}, "User-Agent": {"x"}}),
 	}
 }

@@ -14,6 +14,17 @@ func (s *Server) Polls() int64 { return s.core.polls.Load() }
 // Strangers returns how many refusals wait for their turn.
 func (s *Server) Strangers() int64 { return s.core.waiting.Load() }
 
+// MaxBodies is how many requests may wait for their bodies.
+const MaxBodies = maxBodies
+
+// Bodies returns how many do.
+func (s *Server) Bodies() int {
+	b := &s.core.bodies
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiting)
+}
+
 // MaxOpen returns how many connections may be open.
 func (s *Server) MaxOpen() int64 { return s.all.limit.Load() }
 
@@ -30,7 +41,7 @@ func NetHTTP(t *testing.T, s *Server) net.Addr {
 	}
 	srv := newHTTPServer(s)
 	srv.ConnState = nil
-	go func() { _ = srv.Serve(l) }()
+	go func() { _ = srv.Serve(NewConnections(1000).Limit(l)) }()
 	t.Cleanup(func() { _ = srv.Close() })
 	return l.Addr()
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"strconv"
 	"time"
 )
@@ -33,7 +34,7 @@ func newHTTPServer(s *Server) *http.Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		Protocols:         protocols,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, peerKey{}, peerBehind(c))
+			return context.WithValue(ctx, connKey{}, c)
 		},
 		ConnState: s.all.State,
 		ErrorLog:  log.New(logWriter{s.logger}, "", 0),
@@ -42,56 +43,61 @@ func newHTTPServer(s *Server) *http.Server {
 	}
 }
 
-// peerBehind returns the peer of a connection that was handed over.
-func peerBehind(c net.Conn) *Peer {
-	if t, ok := c.(*tracked); ok {
-		return t.peer
-	}
-	return nil
-}
+// connKey leads from a connection's context to its *tracked.
+type connKey struct{}
 
-// peerKey leads from a connection's context to its *Peer.
-type peerKey struct{}
-
+// serveHTTP has a request answered. Only while that lasts does the connection
+// count as busy: before and after it is the client who is waited for.
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor != 1 {
-		// net/http hands HTTP/2's preface to handlers that want to take over.
+	t, ok := r.Context().Value(connKey{}).(*tracked)
+	// net/http hands HTTP/2's preface to handlers that want to take over.
+	if !ok || r.ProtoMajor != 1 || !t.enter(handedBusy, time.Now()) {
 		panic(http.ErrAbortHandler)
 	}
+	runtime.Gosched() // as for further plain requests
+	resp := s.respondHTTP(w, r, t)
+	t.enter(handedHalf, time.Now())
+	write(w, resp)
+}
+
+func (s *Server) respondHTTP(w http.ResponseWriter, r *http.Request, t *tracked) response {
 	if countFields(r.Header) > maxHeaders {
-		w.Header()["Connection"] = []string{"close"}
-		w.Header()["Content-Type"] = nil
-		w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
-		return
+		return response{status: http.StatusRequestHeaderFieldsTooLarge, closes: true}
 	}
-	peer, _ := r.Context().Value(peerKey{}).(*Peer)
 	req := request{
-		method:   r.Method,
-		target:   r.RequestURI,
-		host:     r.Host,
-		http10:   r.ProtoMinor == 0,
-		header:   httpHeader(r.Header),
-		peer:     peer,
-		extend:   extender(w),
-		inFlight: s.inFlight.Add(1),
+		method: r.Method,
+		target: r.RequestURI,
+		host:   r.Host,
+		http10: r.ProtoMinor == 0,
+		header: httpHeader(r.Header),
+		peer:   t.peer,
+		extend: extender(w),
 	}
-	defer s.inFlight.Add(-1)
 	if r.Method == http.MethodPost {
-		req.post = newPost(w, r)
+		req.post = newPost(w, r, t)
 	}
 	began := time.Now()
 	resp := s.core.answer(r.Context(), &req)
 	if s.observe != nil {
 		resp = s.observed(new(Exchange), &req, r.RemoteAddr, began, resp)
 	}
-	write(w, resp)
+	return resp
 }
 
 // newPost returns what reads the rest of a request.
-func newPost(w http.ResponseWriter, r *http.Request) *post {
+func newPost(w http.ResponseWriter, r *http.Request, t *tracked) *post {
 	return &post{
 		values: func(name string) []string { return r.Header[name] },
-		body:   func(limit int64) ([]byte, error) { return io.ReadAll(http.MaxBytesReader(w, r.Body, limit)) },
+		body: func(limit int64) ([]byte, error) {
+			t.enter(handedHalf, time.Now())
+			body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+			if !t.enter(handedBusy, time.Now()) {
+				return nil, net.ErrClosed
+			}
+			return body, err
+		},
+		// A connection without deadlines is none that has a limit.
+		cut: func() { _ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) },
 	}
 }
 

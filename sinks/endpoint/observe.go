@@ -77,6 +77,7 @@ func (s *Server) observed(e *Exchange, req *request, remote string, began time.T
 	*e = Exchange{Method: req.method, Outcome: r.outcome(), Secret: r.id, Role: r.role, Remote: remote, Began: began, Took: time.Since(began),
 		Operation: r.operation, Parts: r.parts, Client: r.subject.client, Mark: r.subject.mark, Waited: r.waited}
 	if req.peer != nil {
+		e.Remote = "" // its side of a socket has no address but what it gives itself
 		e.UID, e.GID, e.PID = req.peer.UID, req.peer.GID, req.peer.PID
 	}
 	if r.version != nil {

@@ -3,15 +3,17 @@ package endpoint
 import (
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // Connections are the open connections of any number of listeners, which share
-// one limit. Above it the connection that has been idle for longest is closed,
-// so that whoever opens connections and says nothing only crowds out himself.
-// Its methods may be called from any goroutine.
+// one limit. Above it the one whose client has kept us waiting for longest is
+// closed, with a request, for the rest of one or for an answer to be taken, so
+// that whoever opens connections and does nothing only crowds out himself. Its
+// methods may be called from any goroutine.
 type Connections struct {
 	limit   atomic.Int64
 	evicted atomic.Uint64
@@ -48,11 +50,11 @@ func (c *Connections) Open() int {
 	return len(c.open)
 }
 
-// Evicted returns how many idle connections were closed to make room.
+// Evicted returns how many waiting connections were closed to make room.
 func (c *Connections) Evicted() uint64 { return c.evicted.Load() }
 
 // Refused returns how many new connections were closed because there was no
-// room and no idle one to make it.
+// room, and on all others a request was being answered.
 func (c *Connections) Refused() uint64 { return c.refused.Load() }
 
 // Limit returns l with its connections in the set. It is for an [http.Server]
@@ -82,17 +84,16 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 }
 
 // State is the ConnState of an [http.Server] whose connections are in the set.
+// What such a server is doing it does not tell apart from waiting for a body or
+// for its answer to be taken, so that one of [Connections.Limit] counts as
+// waiting since its last request came or was over.
 func (c *Connections) State(conn net.Conn, state http.ConnState) {
 	t, ok := conn.(*tracked)
 	if !ok {
 		return
 	}
-	switch state {
-	case http.StateActive:
-		t.enter(handedBusy, time.Now())
-	case http.StateIdle:
-		t.enter(handedIdle, time.Now())
-	default:
+	if state == http.StateIdle || state == http.StateActive && t.owner == nil {
+		t.enter(handedWaits, time.Now())
 	}
 }
 
@@ -103,11 +104,19 @@ const (
 	waitsForHead phase = iota // its first head, or the rest of one
 	waitsIdle                 // nothing yet of a further request
 	busy                      // a request is being answered
-	handedBusy                // net/http has it
-	handedIdle                // net/http has it and waits for a request
+	writes                    // the client is to take the answer
+	handedWaits               // net/http has it and waits for a head
+	handedBusy                // net/http has it and a request is being answered
+	handedHalf                // net/http has it and the client is to send the rest of a request, or to take the answer
 	closing                   // somebody else is closing it; final
 	phaseBits    = 3
 )
+
+// waits reports whether the client is to go on, in which case its connection is
+// given up where there are too many.
+func (p phase) waits() bool { return p != busy && p != handedBusy && p != closing }
+
+func phaseOf(state int64) phase { return phase(state & (1<<phaseBits - 1)) }
 
 // tracked is a connection of the set.
 type tracked struct {
@@ -124,31 +133,22 @@ type tracked struct {
 	now atomic.Int64
 }
 
-// admit takes conn into the set, at the cost of the one idle for longest if the
-// set is full. It returns nil, with conn closed, if all others are busy.
+// admit takes conn into the set, at the cost of those that have waited for
+// longest if the set is full. It returns nil, with conn closed, if all others are
+// busy.
 func (c *Connections) admit(conn net.Conn, owner *Server, peer *Peer) *tracked {
 	t := &tracked{Conn: conn, all: c, owner: owner, peer: peer}
 	first := waitsForHead
 	if owner == nil {
-		first = handedIdle
+		first = handedWaits
 	}
 	t.enter(first, time.Now())
-	c.mu.Lock()
-	var victim *tracked
-	full := int64(len(c.open)) >= c.limit.Load()
-	if full {
-		victim = c.takeOldest()
-	}
-	if !full || victim != nil {
-		c.open[t] = struct{}{}
-		c.sweepLater()
-	}
-	c.mu.Unlock()
-	switch {
-	case victim != nil:
-		c.evicted.Add(1)
+	victims, admitted := c.makeRoom(t)
+	c.evicted.Add(uint64(len(victims)))
+	for _, victim := range victims {
 		_ = victim.Conn.Close()
-	case full:
+	}
+	if !admitted {
 		c.refused.Add(1)
 		_ = conn.Close()
 		return nil
@@ -156,7 +156,28 @@ func (c *Connections) admit(conn net.Conn, owner *Server, peer *Peer) *tracked {
 	return t
 }
 
-// relieve closes the connection idle for longest if err says that there are no
+// makeRoom takes t into the set if there is room for it then, and returns those
+// that were taken out, for the caller to close.
+func (c *Connections) makeRoom(t *tracked) (victims []*tracked, admitted bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for int64(len(c.open)) >= c.limit.Load() {
+		victim := c.takeOldest()
+		if victim == nil {
+			break
+		}
+		victims = append(victims, victim)
+	}
+	// Above a limit that was lowered it is one for one.
+	if len(victims) == 0 && int64(len(c.open)) >= c.limit.Load() {
+		return nil, false
+	}
+	c.open[t] = struct{}{}
+	c.sweepLater()
+	return victims, true
+}
+
+// relieve closes the connection waiting for longest if err says that there are no
 // descriptors or no memory left for another, and reports whether it is worth
 // accepting again at once.
 func (c *Connections) relieve(err error) bool {
@@ -174,26 +195,22 @@ func (c *Connections) relieve(err error) bool {
 	return true
 }
 
-// takeOldest takes the connection out of the set that has been idle for
-// longest, for the caller to close; nil if none is idle. c.mu is held.
+// takeOldest takes the connection out of the set that has waited for its client
+// for longest, for the caller to close; nil if none waits. c.mu is held.
 func (c *Connections) takeOldest() *tracked {
 	for range 8 { // one that has just become busy is passed over for the next
 		var oldest *tracked
-		var since int64
+		var state int64
 		for t := range c.open {
 			now := t.now.Load()
-			switch phase(now & (1<<phaseBits - 1)) {
-			case waitsForHead, waitsIdle, handedIdle:
-				if oldest == nil || now>>phaseBits < since {
-					oldest, since = t, now>>phaseBits
-				}
-			default:
+			if phaseOf(now).waits() && (oldest == nil || now>>phaseBits < state>>phaseBits) {
+				oldest, state = t, now
 			}
 		}
 		if oldest == nil {
 			return nil
 		}
-		if oldest.leave(waitsForHead, waitsIdle, handedIdle) {
+		if oldest.leave(state) {
 			delete(c.open, oldest)
 			return oldest
 		}
@@ -245,18 +262,17 @@ func (t *tracked) late(now int64) bool {
 	}
 	state := t.now.Load()
 	var limit time.Duration
-	p := phase(state & (1<<phaseBits - 1))
-	switch p {
+	switch phaseOf(state) {
 	case waitsForHead:
 		limit = t.owner.timeouts.ReadHeader
 	case waitsIdle:
 		limit = t.owner.timeouts.Idle
-	case busy:
+	case busy, writes:
 		limit = t.owner.timeouts.Write
 	default:
 		return false
 	}
-	return now-state>>phaseBits >= limit.Microseconds() && t.leave(p)
+	return now-state>>phaseBits >= limit.Microseconds() && t.leave(state)
 }
 
 // enter begins a phase at now. It returns false if somebody is closing the
@@ -265,7 +281,7 @@ func (t *tracked) enter(p phase, now time.Time) bool {
 	next := now.Sub(t.all.epoch).Microseconds()<<phaseBits | int64(p)
 	for {
 		old := t.now.Load()
-		if phase(old&(1<<phaseBits-1)) == closing {
+		if phaseOf(old) == closing {
 			return false
 		}
 		if t.now.CompareAndSwap(old, next) {
@@ -274,16 +290,10 @@ func (t *tracked) enter(p phase, now time.Time) bool {
 	}
 }
 
-// leave ends the connection's life if it is in one of these phases still, and
+// leave ends the connection's life if its phase is still that of state, and
 // reports whether it was: then the caller closes it.
-func (t *tracked) leave(phases ...phase) bool {
-	old := t.now.Load()
-	for _, p := range phases {
-		if phase(old&(1<<phaseBits-1)) == p {
-			return t.now.CompareAndSwap(old, old&^(1<<phaseBits-1)|int64(closing))
-		}
-	}
-	return false
+func (t *tracked) leave(state int64) bool {
+	return t.now.CompareAndSwap(state, state&^(1<<phaseBits-1)|int64(closing))
 }
 
 // Read returns what was read before, then what comes.
@@ -317,7 +327,7 @@ func (t *tracked) Close() error {
 
 // closeIdle closes the connections of owner on which no request is under way.
 func (c *Connections) closeIdle(owner *Server) {
-	c.closeAll(owner, waitsForHead, waitsIdle)
+	c.closeAll(owner, waitsForHead, waitsIdle, handedWaits)
 }
 
 // closeAll closes the connections of owner that are in one of the phases.
@@ -325,7 +335,8 @@ func (c *Connections) closeAll(owner *Server, phases ...phase) {
 	var taken []*tracked
 	c.mu.Lock()
 	for t := range c.open {
-		if t.owner == owner && t.leave(phases...) {
+		state := t.now.Load()
+		if t.owner == owner && slices.Contains(phases, phaseOf(state)) && t.leave(state) {
 			taken = append(taken, t)
 			delete(c.open, t)
 		}

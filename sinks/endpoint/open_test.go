@@ -69,6 +69,19 @@ func TestTheOldestIdleConnectionGoes(t *testing.T) {
 	}
 }
 
+// TestALowerLimitIsReached opens one more connection after it was lowered.
+func TestALowerLimitIsReached(t *testing.T) {
+	all := endpoint.NewConnections(8)
+	s := start(t, endpoint.Options{Connections: all}, noReads(t))
+	for range 8 {
+		asks(t, dial(t, s), "/ping")
+	}
+	all.SetLimit(3)
+	if got := asks(t, dial(t, s), "/ping"); got != 200 || all.Open() != 3 || all.Evicted() != 6 {
+		t.Errorf("status %d, %d connections open, %d closed; want 200, 3, 6", got, all.Open(), all.Evicted())
+	}
+}
+
 func TestANewConnectionIsRefusedWhenAllAreBusy(t *testing.T) {
 	all := endpoint.NewConnections(2)
 	g := newGate()

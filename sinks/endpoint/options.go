@@ -79,7 +79,7 @@ type Options struct {
 // ends a request's context with the first of them. They are kept to within a
 // second.
 type Timeouts struct {
-	ReadHeader time.Duration // from the first byte to the end of the head: 5s
+	ReadHeader time.Duration // from connecting, later from the first byte, to the end of the head: 5s
 	Read       time.Duration // from the first byte to the end of the body: 30s
 	Write      time.Duration // from the head's end to the answer's last byte: 30s
 	Idle       time.Duration // between two requests of a connection: 2m

@@ -70,10 +70,10 @@ func TestOptionsThatCannotWork(t *testing.T) {
 
 func TestConfigureChangesNothingOnError(t *testing.T) {
 	s := start(t, endpoint.Options{}, noReads(t), entry(version("MyTest", defaultVersion, secret.StageCurrent)))
-	if err := s.Configure(endpoint.Options{PathPrefix: "no", TokenHeaders: []string{"X-Foo"}}, fixedTokens(t)); err == nil {
+	if err := s.Configure(endpoint.Options{PathPrefix: "no", TokenHeaders: []string{"X-Foo"}}, fixedTokens(t), nil); err == nil {
 		t.Error("a prefix without a slash was accepted")
 	}
-	if err := s.Configure(endpoint.Options{}, nil); err == nil {
+	if err := s.Configure(endpoint.Options{}, nil, nil); err == nil {
 		t.Error("no tokens were accepted")
 	}
 	if got := do(t, s, "GET", "/v1/MyTest", tokenT); got.status != 200 {

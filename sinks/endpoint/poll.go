@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strconv"
@@ -40,8 +41,9 @@ func (c *core) enterPoll(s *settings) bool {
 func (c *core) leavePoll() { c.polls.Add(-1) }
 
 // poll answers p as soon as its version is not the one the client has, or with
-// that one after the time it gives. Rights are looked at whenever it wakes.
-func (c *core) poll(ctx context.Context, s *settings, who *client, r *request, p *params) response {
+// that one after the time it gives or when the server ends. Rights are looked at
+// whenever it wakes.
+func (c *core) poll(ctx context.Context, s *settings, r *request, p *params) response {
 	if !c.enterPoll(s) {
 		return respOverLimit
 	}
@@ -52,10 +54,16 @@ func (c *core) poll(ctx context.Context, s *settings, who *client, r *request, p
 	}
 	deadline := time.NewTimer(r.longer(wait))
 	defer deadline.Stop()
-	for {
+	for last := false; ; {
 		changed := c.viewChanged()
+		now := c.now.Load()
+		r.view = now.view
+		who := now.settings.identify(r)
+		if who == nil {
+			return respBadToken
+		}
 		resp, fromView := c.find(ctx, who, r, p)
-		if resp.status != http.StatusOK || resp.subject.version != p.waitVersion {
+		if last || resp.status != http.StatusOK || resp.subject.version != p.waitVersion {
 			return resp
 		}
 		p.refresh = false
@@ -67,12 +75,11 @@ func (c *core) poll(ctx context.Context, s *settings, who *client, r *request, p
 		case <-changed:
 		case <-again:
 		case <-deadline.C:
-			return resp
+			last = true
+		case <-c.ended:
+			last = true
 		case <-ctx.Done():
 			return resp
-		}
-		if who = c.settings.Load().identify(r); who == nil {
-			return respBadToken
 		}
 	}
 }
@@ -97,11 +104,17 @@ func (c *core) viewChanged() <-chan struct{} {
 	return c.next
 }
 
-func (c *core) publish(v *View) {
-	c.view.Store(v)
+// replace has s and v in force from the next request on, in one step. What is
+// nil stays as it is.
+func (c *core) replace(s *settings, v *View) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.next != nil {
+	next := &moment{s, v}
+	if old := c.now.Load(); old != nil {
+		next.settings, next.view = cmp.Or(s, old.settings), cmp.Or(v, old.view)
+	}
+	c.now.Store(next)
+	if v != nil && c.next != nil {
 		close(c.next)
 		c.next = nil
 	}

@@ -53,7 +53,7 @@ func (c *core) refresh(ctx context.Context, s *settings, who *client, r *request
 	defer c.leavePoll()
 	ctx, cancel := context.WithTimeout(ctx, r.longer(refreshTime))
 	defer cancel()
-	done, err := refresher.Refresh(ctx, Query{ID: p.id, Stage: p.stage, Role: p.role, Refresh: true, Rights: who.rights}, p.refused)
+	done, err := refresher.Refresh(ctx, Query{ID: p.id, Stage: p.stage, Role: p.role, Refresh: true, Rights: who.rights, Of: r.view.Of}, p.refused)
 	if err != nil {
 		resp := failedRead(p.role, err)
 		resp.id, resp.role = p.id, p.role

@@ -129,7 +129,7 @@ func TestClientsReadTheirOwn(t *testing.T) {
 		t.Errorf("nobody's token: %d", got.status)
 	}
 	// A client taken away is nobody from the next request on.
-	if err := s.Configure(endpoint.Options{Clients: o.Clients[:1]}, nil); err != nil {
+	if err := s.Configure(endpoint.Options{Clients: o.Clients[:1]}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	for sent, want := range map[string]int{tokenA: 200, tokenB: 403, token: 403} {

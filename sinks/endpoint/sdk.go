@@ -31,6 +31,8 @@ type post struct {
 	// body reads the body, and fails where it is longer than limit or does not
 	// come before the server's read timeout.
 	body func(limit int64) ([]byte, error)
+	// cut has a read of the body fail that is under way, or the next one.
+	cut func()
 	// read is set once the whole body has been read.
 	read bool
 }
@@ -64,7 +66,7 @@ func (c *core) sdkAnswer(ctx context.Context, s *settings, r *request) response 
 	// else a page may find, its POST names its Origin, as no SDK's does.
 	_, fromPage := r.header.first("Origin")
 	switch {
-	case r.inFlight-c.resting() > s.maxInFlight:
+	case c.full(s.maxInFlight):
 		return sdkError(sdkLimited)
 	case fromPage || !s.atDoor(r):
 		return sdkError(sdkForwarded)
@@ -77,6 +79,10 @@ func (c *core) sdkAnswer(ctx context.Context, s *settings, r *request) response 
 		}
 		return resp
 	}
+	if !c.begin(s.maxInFlight) {
+		return sdkError(sdkLimited)
+	}
+	defer c.end()
 	op := operationOf(r)
 	resp := c.sdkOperation(ctx, who, r, op, body)
 	resp.subject.client, resp.subject.mark, resp.operation = who.name, who.mark, op
@@ -118,7 +124,7 @@ func (c *core) sdkCaller(s *settings, r *request) (*client, []byte, error) {
 	if signing == nil && other == nil {
 		return nil, nil, err
 	}
-	body, readErr := c.sdkBody(s, r)
+	body, readErr := c.sdkBody(r)
 	switch {
 	case readErr != nil:
 		return nil, nil, readErr
@@ -153,22 +159,20 @@ func (s *settings) byKeyID(id string, p *Peer) *client {
 	return nil
 }
 
-// sdkBody reads the body. Requests whose bodies are still to come have a limit
-// of their own, so that somebody who sends them slowly keeps no other client
-// from being answered.
-func (c *core) sdkBody(s *settings, r *request) ([]byte, error) {
-	if c.bodies.Add(1) > s.maxInFlight {
-		c.bodies.Add(-1)
-		return nil, sdkLimited
-	}
-	defer c.bodies.Add(-1)
+// sdkBody reads the body.
+func (c *core) sdkBody(r *request) ([]byte, error) {
+	c.bodies.enter(r.post)
 	body, err := r.post.body(maxSDKBody)
+	cut := c.bodies.leave(r.post)
 	if err == nil {
 		r.post.read = true
 		return body, nil
 	}
 	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
 		return nil, sdkTooLarge
+	}
+	if cut {
+		return nil, sdkLimited
 	}
 	return nil, sdkUnreadable
 }

@@ -277,7 +277,7 @@ func TestSDKRefusals(t *testing.T) {
 	b := &backend{errors: backendErrors(t)}
 	s, seen := sdkServer(t, b)
 	o := endpoint.Options{Clients: []endpoint.Client{clientWith(t, "web", tokenA, "prod/db", "gone"), clientWith(t, "all", tokenB, "*")}, Observe: seen.observe}
-	if err := s.Configure(o, fixedTokens(t)); err != nil {
+	if err := s.Configure(o, fixedTokens(t), nil); err != nil {
 		t.Fatal(err)
 	}
 	get := func(id string) func(*sm.Client) error {

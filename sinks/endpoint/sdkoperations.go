@@ -12,9 +12,15 @@ import (
 	"secretsd/agent/secret"
 )
 
+// asker is whom an answer is for, and what it is taken from.
+type asker struct {
+	rights *Rights
+	view   *View
+}
+
 // sdkOperation answers a request whose caller is known.
 func (c *core) sdkOperation(ctx context.Context, who *client, r *request, op string, body []byte) response {
-	var run func(context.Context, *Rights, sdkInput) response
+	var run func(context.Context, asker, sdkInput) response
 	switch op {
 	case "GetSecretValue":
 		run = c.sdkGet
@@ -34,7 +40,7 @@ func (c *core) sdkOperation(ctx context.Context, who *client, r *request, op str
 	if err != nil {
 		return sdkError(err)
 	}
-	return run(ctx, who.rights, in)
+	return run(ctx, asker{who.rights, r.view}, in)
 }
 
 // isSDKType reports whether a Content-Type is the protocol's, whatever its
@@ -44,12 +50,12 @@ func isSDKType(value string) bool {
 	return strings.EqualFold(strings.TrimSpace(media), sdkContentType)
 }
 
-func (c *core) sdkGet(ctx context.Context, rights *Rights, in sdkInput) response {
+func (c *core) sdkGet(ctx context.Context, who asker, in sdkInput) response {
 	p, err := in.version()
 	if err != nil {
 		return sdkError(err).about(p.id, nil)
 	}
-	a, err := c.version(ctx, rights, &p)
+	a, err := c.version(ctx, who, &p)
 	if err != nil {
 		return sdkError(err).about(p.id, nil)
 	}
@@ -60,7 +66,7 @@ func (c *core) sdkGet(ctx context.Context, rights *Rights, in sdkInput) response
 
 // sdkBatch answers for each of the secrets as sdkGet does. What the view has not
 // got is read at the same time, so that all of it takes no longer than one.
-func (c *core) sdkBatch(ctx context.Context, rights *Rights, in sdkInput) response {
+func (c *core) sdkBatch(ctx context.Context, who asker, in sdkInput) response {
 	ids, err := in.batch()
 	if err != nil {
 		return sdkError(err)
@@ -70,10 +76,10 @@ func (c *core) sdkBatch(ctx context.Context, rights *Rights, in sdkInput) respon
 	for i, id := range ids {
 		p := &params{id: id}
 		var known bool
-		if answers[i], known, errs[i] = c.fromView(rights, p); known {
+		if answers[i], known, errs[i] = who.find(p); known {
 			continue
 		}
-		reads.Go(func() { answers[i], errs[i] = c.fromReader(ctx, rights, p) })
+		reads.Go(func() { answers[i], errs[i] = c.fromReader(ctx, who, p) })
 	}
 	reads.Wait()
 	return batchResponse(ids, answers, errs)
@@ -129,15 +135,15 @@ func appendComma(b []byte) []byte {
 // sdkDescribe answers with what the agent knows of a secret: its ARN, its name,
 // and its labels on the versions that are held. The rest of what the service
 // says (dates, tags, rotation, description, key, replicas) it does not read.
-func (c *core) sdkDescribe(ctx context.Context, rights *Rights, in sdkInput) response {
+func (c *core) sdkDescribe(ctx context.Context, who asker, in sdkInput) response {
 	id, err := in.secretID()
 	if err != nil {
 		return sdkError(err).about(id, nil)
 	}
-	held := c.view.Load().versionsOf(id, rights)
+	held := who.view.versionsOf(id, who.rights)
 	if !slices.ContainsFunc(held, func(s *served) bool { return s.version.HasStage(secret.StageCurrent) }) {
 		current := params{id: id, stage: secret.StageCurrent}
-		switch a, err := c.version(ctx, rights, &current); {
+		switch a, err := c.version(ctx, who, &current); {
 		case err == nil:
 			held = append(held, &served{version: a.Version, stage: secret.StageCurrent, response: response{confirmed: a.Confirmed, stale: a.Stale}})
 		case len(held) == 0:
@@ -191,20 +197,20 @@ func labelsOf(held []*served) map[string][]string {
 
 // version returns the version that p asks for, from the view or else from the
 // Reader.
-func (c *core) version(ctx context.Context, rights *Rights, p *params) (Answer, error) {
-	if a, known, err := c.fromView(rights, p); known {
+func (c *core) version(ctx context.Context, who asker, p *params) (Answer, error) {
+	if a, known, err := who.find(p); known {
 		return a, err
 	}
-	return c.fromReader(ctx, rights, p)
+	return c.fromReader(ctx, who, p)
 }
 
-// fromView returns what the view has for p, if that is known.
-func (c *core) fromView(rights *Rights, p *params) (a Answer, known bool, err error) {
-	hit := c.view.Load().find(p)
+// find returns what the view has for p, if that is known.
+func (who asker) find(p *params) (a Answer, known bool, err error) {
+	hit := who.view.find(p)
 	switch {
 	case hit == nil || hit.response.status == 0:
 		return Answer{}, false, nil
-	case !hit.allowed(rights):
+	case !hit.allowed(who.rights):
 		return Answer{}, true, ErrForbidden
 	case hit.version == nil:
 		return Answer{}, true, hit.err
@@ -212,10 +218,10 @@ func (c *core) fromView(rights *Rights, p *params) (a Answer, known bool, err er
 	return Answer{Name: hit.name, Version: hit.version, Stale: hit.response.stale, Confirmed: hit.response.confirmed}, true, nil
 }
 
-func (c *core) fromReader(ctx context.Context, rights *Rights, p *params) (Answer, error) {
+func (c *core) fromReader(ctx context.Context, who asker, p *params) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
-	return c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Rights: rights})
+	return c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Rights: who.rights, Of: who.view.Of})
 }
 
 // appendSDKVersion appends the GetSecretValue object of v, whose date is a

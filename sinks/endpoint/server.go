@@ -21,7 +21,6 @@ import (
 // as long as that lasts. Both ask the same core.
 type Server struct {
 	core     core
-	inFlight atomic.Int64
 	timeouts Timeouts
 	logger   *slog.Logger
 	observe  func(*Exchange) error
@@ -59,17 +58,16 @@ func Listen(ctx context.Context, o Options, tokens *Tokens, reader Reader) (*Ser
 		core: core{reader: reader}, observe: o.Observe, timeouts: o.Timeouts.withDefaults(), logger: o.Logger,
 		all: o.Connections, handed: make(chan net.Conn), ended: make(chan struct{}),
 	}
-	s.core.limiter = newLimiter()
+	s.core.limiter, s.core.ended = newLimiter(), s.ended
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	if s.all == nil {
 		s.all = NewConnections(o.openLimit())
 	}
-	if err := s.Configure(o, tokens); err != nil {
+	if err := s.Configure(o, tokens, NewView(nil, nil)); err != nil {
 		return nil, err
 	}
-	s.Publish(nil)
 	listener, err := o.bind(ctx)
 	if err != nil {
 		return nil, err
@@ -103,10 +101,13 @@ func bindError(listen string, err error) error {
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Configure replaces headers, prefix, hosts, limits, clients and tokens in one
-// step; the requests under way keep the old ones. Listen, Timeouts, Logger,
-// Observe and Connections belong to the socket and are not looked at. With an
-// error nothing is replaced.
-func (s *Server) Configure(o Options, tokens *Tokens) error {
+// step, and with them the view, unless v is nil; the requests under way keep the
+// old ones. Listen, Timeouts, Logger, Observe and Connections belong to the
+// socket and are not looked at. With an error nothing is replaced.
+//
+// Rights go by names, and what has a name may change with the configuration: new
+// clients are never answered from an old view, nor old ones from a new.
+func (s *Server) Configure(o Options, tokens *Tokens, v *View) error {
 	if tokens == nil && len(o.Clients) == 0 {
 		return errors.New("serve the endpoint: no tokens and no clients")
 	}
@@ -118,7 +119,7 @@ func (s *Server) Configure(o Options, tokens *Tokens) error {
 	if err != nil {
 		return err
 	}
-	s.core.settings.Store(next)
+	s.core.replace(next, v)
 	return nil
 }
 
@@ -128,7 +129,7 @@ func (s *Server) Publish(v *View) {
 	if v == nil {
 		v = NewView(nil, nil)
 	}
-	s.core.publish(v)
+	s.core.replace(nil, v)
 }
 
 // BadTokens returns how many requests were refused because nobody known had sent
@@ -206,8 +207,8 @@ func (s *Server) begin(conn net.Conn) {
 	s.conns.Go(func() { (&plainConn{tracked: t, server: s}).serve() })
 }
 
-// Shutdown stops listening, closes idle connections and waits for the requests
-// under way. When ctx ends first it closes what is left and returns ctx's
+// Shutdown stops listening, closes idle connections, answers those that wait for
+// a change with what there is, and waits for the requests under way. When ctx ends first it closes what is left and returns ctx's
 // error. It works also where Serve never ran.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
@@ -219,7 +220,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err := errors.Join(s.drain(ctx), s.http.Shutdown(ctx))
 	s.cutOff()
 	if err != nil {
-		s.all.closeAll(s, waitsForHead, waitsIdle, busy)
+		s.all.closeAll(s, waitsForHead, waitsIdle, busy, writes)
 		_ = s.http.Close()
 		return ctx.Err()
 	}

@@ -92,7 +92,7 @@ func TestPingHasTwoMore(t *testing.T) {
 	if got := do(t, s, "GET", "/ping"); got.status != 200 {
 		t.Errorf("/ping as the 4th of 3+2: status %d, want 200", got.status)
 	}
-	if err := s.Configure(endpoint.Options{MaxConnections: 1}, fixedTokens(t)); err != nil {
+	if err := s.Configure(endpoint.Options{MaxConnections: 1}, fixedTokens(t), nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := do(t, s, "GET", "/ping"); got.status != 429 {

@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,21 +120,47 @@ func (s Socket) place(temp string) (fs.FileInfo, error) {
 }
 
 // Own gives the socket that is there the mode and the owner it should have,
-// after a change of the configuration.
-func (s Socket) Own() error { return s.own(s.Path) }
+// after a change of the configuration. One that has them is left alone, for
+// nobody can connect while they change.
+func (s Socket) Own() error {
+	info, err := os.Lstat(s.Path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("set owner and mode of socket %s: %w", s.Path, err)
+	case info.Mode().Type() != fs.ModeSocket:
+		return withHint("remove it and start the agent again", "set owner and mode of socket %s: something that is no socket is there", s.Path)
+	}
+	owner := s.owner()
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && info.Mode().Perm() == s.mode() && int(st.Uid) == owner.UID && int(st.Gid) == owner.GID {
+		return nil
+	}
+	return s.own(s.Path)
+}
+
+func (s Socket) mode() fs.FileMode { return cmp.Or(s.Mode, defaultSocketMode) }
+
+// owner returns whose the socket is to be, the agent's own user and group where
+// nothing else is said: what an earlier configuration said does not stay.
+func (s Socket) owner() Owner {
+	owner := Owner{UID: os.Geteuid(), GID: os.Getegid()}
+	if s.Owner != nil && s.Owner.UID >= 0 {
+		owner.UID = s.Owner.UID
+	}
+	if s.Owner != nil && s.Owner.GID >= 0 {
+		owner.GID = s.Owner.GID
+	}
+	return owner
+}
 
 func (s Socket) own(path string) error {
-	mode := s.Mode
-	if mode == 0 {
-		mode = defaultSocketMode
-	}
+	owner := s.owner()
 	// Nobody is let in by the old mode and the new owner together.
 	err := os.Chmod(path, 0)
-	if err == nil && s.Owner != nil {
-		err = os.Lchown(path, s.Owner.UID, s.Owner.GID)
+	if err == nil {
+		err = os.Lchown(path, owner.UID, owner.GID)
 	}
 	if err == nil {
-		err = os.Chmod(path, mode)
+		err = os.Chmod(path, s.mode())
 	}
 	if err != nil {
 		return withHint("the agent can give a socket to a group it is in; for another owner it needs CAP_CHOWN",

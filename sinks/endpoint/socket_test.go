@@ -121,6 +121,35 @@ func TestPeersOnTheSocketNeedNoToken(t *testing.T) {
 	}
 }
 
+// TestAPeersAddressIsNotItsOwnToChoose gives the client's side of the socket a
+// name that could be taken for something else.
+func TestAPeersAddressIsNotItsOwnToChoose(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("peers are known on Linux only")
+	}
+	dir, seen := socketDir(t), new(recorder)
+	path := filepath.Join(dir, "s")
+	startSocket(t, endpoint.Options{Socket: &endpoint.Socket{Path: path}, Observe: seen.observe}, fixedTokens(t))
+	for _, name := range []string{"", filepath.Join(dir, "127.0.0.1:5")} {
+		conn, err := net.DialUnix("unix", &net.UnixAddr{Name: name, Net: "unix"}, &net.UnixAddr{Name: path, Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for _, method := range []string{"GET", "POST"} {
+			if _, err := io.WriteString(conn, head(method, "/v1/db", tokenV, "Content-Length: 0")); err != nil {
+				t.Fatal(err)
+			}
+			receive(t, conn, method)
+		}
+		for _, e := range seen.take() {
+			if e.Remote != "" || e.PID != os.Getpid() {
+				t.Errorf("remote %q, process %d", e.Remote, e.PID)
+			}
+		}
+	}
+}
+
 func TestSocketHasItsModeAndReplacesOnlyADeadOne(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	path := filepath.Join(socketDir(t), "made", "s")
@@ -153,6 +182,57 @@ func TestSocketHasItsModeAndReplacesOnlyADeadOne(t *testing.T) {
 	if got := ask(t, path, head("GET", "/v1/db", tokenV)); got.status != 200 {
 		t.Errorf("after the second one's try: %d", got.status)
 	}
+}
+
+// TestAReloadTakesTheSocketsOwnerBack gives the socket to a group, then to none.
+func TestAReloadTakesTheSocketsOwnerBack(t *testing.T) {
+	group := otherGroup(t)
+	path := filepath.Join(socketDir(t), "s")
+	socket := &endpoint.Socket{Path: path, Mode: 0o660, Owner: &endpoint.Owner{UID: -1, GID: group}}
+	startSocket(t, endpoint.Options{Socket: socket}, fixedTokens(t))
+	state := func() *syscall.Stat_t {
+		info, err := os.Lstat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Sys().(*syscall.Stat_t)
+	}
+	before := state()
+	if int(before.Gid) != group {
+		t.Fatalf("the socket is of group %d, want %d", before.Gid, group)
+	}
+	if err := socket.Own(); err != nil || *state() != *before {
+		t.Errorf("a socket that was right has been changed: %v", err)
+	}
+	for _, owner := range []*endpoint.Owner{{UID: os.Geteuid(), GID: -1}, nil} {
+		socket.Owner = &endpoint.Owner{UID: -1, GID: group}
+		if err := socket.Own(); err != nil {
+			t.Fatal(err)
+		}
+		socket.Owner = owner
+		if err := socket.Own(); err != nil || int(state().Gid) != os.Getegid() || int(state().Uid) != os.Geteuid() {
+			t.Errorf("with owner %v it is of user %d and group %d: %v", owner, state().Uid, state().Gid, err)
+		}
+	}
+}
+
+// otherGroup returns a group that a file of ours can be given.
+func otherGroup(t *testing.T) int {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return 12345
+	}
+	groups, err := os.Getgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range groups {
+		if g != os.Getegid() {
+			return g
+		}
+	}
+	t.Skip("needs root, or a second group for this user")
+	return 0
 }
 
 func TestWhatIsInTheSocketsWay(t *testing.T) {

@@ -21,8 +21,7 @@ const (
 
 // strangers are the requests without a token that is known. Refusals are slowed
 // down for all of them together, since a stranger can come from as many
-// connections as he likes. They are not counted as in flight, so that a right
-// token never waits for wrong ones.
+// connections as he likes.
 type strangers struct {
 	badTokens atomic.Uint64
 	slowed    atomic.Uint64

@@ -16,8 +16,9 @@ type Entry struct {
 	// its stage. Where Name is also one of the IDs of any entry it means that
 	// id, so that clients of the peer get what the service would give them.
 	Name string
-	// IDs are the ids of the service that mean this secret: the id configured,
-	// its ARN, partial ARN and friendly name, as far as they are known.
+	// IDs are the ids of the service that mean this secret: the id configured
+	// first, then its ARN, partial ARN and friendly name, as far as they are
+	// known. See [Index].
 	IDs []string
 	// Stage is the staging label the entry follows, or empty for an entry
 	// pinned to a version id.
@@ -42,6 +43,10 @@ type Entry struct {
 // View is an immutable set of entries, ready to be served. Any number of
 // goroutines may use it.
 type View struct {
+	// Of is what the Reader made the view of, for it to find in [Query]. It
+	// is set before the view is published, and then never again.
+	Of any
+
 	byID   map[string][]*served
 	byName map[string]*served
 	// entries are all of them, in their order.
@@ -67,12 +72,42 @@ type served struct {
 	err error
 }
 
+// Index returns which of entries each id means, by their places and in their
+// order. An id that is configured means, to one role, the entries that have it,
+// and others of the same secret only: a friendly name is also that of other
+// accounts' and Regions' secrets, which somebody has configured by their ARNs.
+func Index(entries []Entry) map[string][]int {
+	index := make(map[string][]int, 3*len(entries))
+	type key struct{ id, role string }
+	configured := make(map[key][]int, len(entries))
+	for i := range entries {
+		if e := &entries[i]; len(e.IDs) > 0 {
+			k := key{e.IDs[0], e.Role}
+			configured[k] = append(configured[k], i)
+		}
+	}
+	for i := range entries {
+		for n, id := range entries[i].IDs {
+			own := configured[key{id, entries[i].Role}]
+			if n == 0 || own == nil || slices.ContainsFunc(own, func(j int) bool { return entries[i].sameAs(&entries[j]) }) {
+				index[id] = append(index[id], i)
+			}
+		}
+	}
+	return index
+}
+
+// sameAs reports whether two entries are known to be of one secret.
+func (e *Entry) sameAs(other *Entry) bool {
+	return e.Version != nil && other.Version != nil && e.Version.ARN == other.Version.ARN
+}
+
 // NewView returns a view of entries. It keeps their IDs, not the slice itself. Where two entries
 // have the same id and stage, or the same name, the first is served. Bodies of
 // versions that prev holds, by pointer, are taken from it; prev may be nil.
 func NewView(prev *View, entries []Entry) *View {
 	v := &View{
-		byID:   make(map[string][]*served, 3*len(entries)),
+		byID:   map[string][]*served{},
 		byName: make(map[string]*served, len(entries)),
 		bodies: make(map[*secret.Version][]byte, len(entries)),
 	}
@@ -80,11 +115,13 @@ func NewView(prev *View, entries []Entry) *View {
 		e := &entries[i]
 		s := v.serve(prev, e)
 		v.entries = append(v.entries, s)
-		for _, id := range e.IDs {
-			v.byID[id] = append(v.byID[id], s)
-		}
 		if _, taken := v.byName[e.Name]; !taken && e.Name != "" {
 			v.byName[e.Name] = s
+		}
+	}
+	for id, places := range Index(entries) {
+		for _, i := range places {
+			v.byID[id] = append(v.byID[id], v.entries[i])
 		}
 	}
 	return v

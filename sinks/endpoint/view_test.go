@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +18,39 @@ var errElsewhere = errors.New("asked the reader")
 var elsewhere = readerFunc(func(context.Context, endpoint.Query) (endpoint.Answer, error) {
 	return endpoint.Answer{}, errElsewhere
 })
+
+// TestANameIsNotAnotherAccounts has a secret of another account configured by its
+// ARN, before our own of the same name.
+func TestANameIsNotAnotherAccounts(t *testing.T) {
+	theirs, ours := version("prod/db", "theirs", secret.StageCurrent), version("prod/db", "ours", secret.StageCurrent)
+	theirs.ARN = strings.Replace(theirs.ARN, "123456789012", "999999999999", 1)
+	previous := version("prod/db", "before", secret.StagePrevious)
+	partner := endpoint.Entry{Name: "partner", IDs: []string{theirs.ARN, theirs.Name}, Stage: secret.StageCurrent, Version: theirs}
+	byName := endpoint.Entry{Name: "db", IDs: []string{"prod/db", ours.ARN}, Stage: secret.StageCurrent, Version: ours}
+	unread := endpoint.Entry{Name: "db", IDs: []string{"prod/db"}, Stage: secret.StageCurrent}
+	byARN := endpoint.Entry{Name: "db", IDs: []string{ours.ARN, "prod/db"}, Stage: secret.StageCurrent, Version: ours}
+	before := endpoint.Entry{Name: "old", IDs: []string{"prod/db", previous.ARN}, Stage: secret.StagePrevious, Version: previous}
+	theirRoles := endpoint.Entry{Name: "partner", IDs: []string{"prod/db", theirs.ARN}, Role: "arn:aws:iam::999999999999:role/r", Stage: secret.StageCurrent, Version: theirs}
+	for what, c := range map[string]struct {
+		entries []endpoint.Entry
+		want    string
+	}{
+		"configured by name":                            {[]endpoint.Entry{partner, byName}, "ours"},
+		"not read yet":                                  {[]endpoint.Entry{partner, unread}, ""},
+		"configured by ARN, and by name":                {[]endpoint.Entry{partner, byARN, before}, "ours"},
+		"configured by ARN, and another role's by name": {[]endpoint.Entry{theirRoles, byARN}, "ours"},
+		"theirs alone, known by its name":               {[]endpoint.Entry{partner}, "theirs"},
+	} {
+		s := start(t, endpoint.Options{}, elsewhere, c.entries...)
+		got := do(t, s, "GET", "/v1/prod/db", tokenT)
+		if id := strings.Contains(got.body, `"VersionId":"`+c.want+`"`); id != (c.want != "") {
+			t.Errorf("%s: %d %s, want version %q", what, got.status, got.body, c.want)
+		}
+		if got := do(t, s, "GET", "/v1/partner", tokenT); !strings.Contains(got.body, `"VersionId":"theirs"`) {
+			t.Errorf("%s: by its own name: %d %s", what, got.status, got.body)
+		}
+	}
+}
 
 // TestWhichEntryIsMeant has two stages of one secret and a pinned version
 // configured. want is the version id answered, or "" for the reader.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"secretsd/sinks/files"
@@ -40,4 +41,44 @@ func BenchmarkOpen(b *testing.B) {
 		}
 		_ = f.Close()
 	}
+}
+
+// BenchmarkPublishBundle shows what a certificate, its key and its chain cost,
+// the removal of the generation before included; and what a heal pass costs for
+// each bundle that is right.
+func BenchmarkPublishBundle(b *testing.B) {
+	sets := [2][]files.Entry{}
+	for n := range sets {
+		body := strings.Repeat(fmt.Sprint(n), 2000)
+		sets[n] = set{"tls.crt": body, "tls.key": body, "ca.crt": body}.entries()
+	}
+	open := func(b *testing.B) *files.Bundle {
+		s := bundleSpec(memoryDir(b))
+		s.Grace = 0
+		return openBundle(b, s)
+	}
+	b.Run("changed", func(b *testing.B) {
+		bundle := open(b)
+		b.ReportAllocs()
+		for n := 0; b.Loop(); n++ {
+			if _, err := bundle.Publish(sets[n%2], 0); err != nil {
+				b.Fatal(err)
+			}
+			if _, _, err := bundle.Collect(0); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("unchanged", func(b *testing.B) {
+		bundle := open(b)
+		if _, err := bundle.Publish(sets[0], 0); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			if change, err := bundle.Inspect(sets[0]); err != nil || change != files.None {
+				b.Fatal(change, err)
+			}
+		}
+	})
 }

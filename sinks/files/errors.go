@@ -57,14 +57,17 @@ var hints = []struct {
 	err  error
 	hint string
 }{
-	{syscall.ENOSPC, "the file system is full: a file is replaced by a complete second one, so there must be room for both"},
-	{syscall.EDQUOT, "the disk quota of the agent's user or group is used up"},
+	{syscall.ENOSPC, "the file system is full: a file is replaced by a complete second one, so there must be room for both, in bytes and in inodes; " +
+		"raise size= or nr_inodes= of the tmpfs (mount -o remount,size=...), or sizeLimit of the pod's emptyDir"},
+	{syscall.EDQUOT, "the disk quota of the agent's user or group, or of the file's owner, is used up: raise it (setquota), or free what else they keep there"},
+	{syscall.ENOMEM, "memory is used up; what lies on tmpfs counts against the memory limit of the container or unit (MemoryMax=): raise that"},
 	{syscall.EROFS, "it is mounted read-only: mount it writable for the agent (systemd: ReadWritePaths= or RuntimeDirectory=)"},
 	{syscall.EACCES, "the agent's user needs write and search permission on the directory and search permission on those above"},
 	{syscall.EPERM, "the system forbids it to the agent's user: look for a sticky or immutable directory and for missing capabilities"},
 	{syscall.ENOTDIR, "a parent of the path is a file"},
 	{syscall.ENAMETOOLONG, "shorten the path: a file name has at most 255 bytes"},
-	{syscall.EMFILE, "raise the limit of open files (systemd: LimitNOFILE=)"},
+	{syscall.EMFILE, "the agent has too many files open: raise its limit (systemd: LimitNOFILE=)"},
+	{syscall.ENFILE, "the machine has too many files open: raise fs.file-max (sysctl)"},
 	{syscall.EISDIR, "the path of a file is needed: add a file name"},
 	{fs.ErrNotExist, "create the directory, or set create_dirs: true"},
 }
@@ -84,7 +87,8 @@ func mountPoint(path string, err error) error {
 	if err == nil {
 		err = errors.New("it is a mount point, which cannot be replaced")
 	}
-	return &Error{Op: "replace", Path: path, Err: err, hint: "mount the directory instead of the single file"}
+	return &Error{Op: "replace", Path: path, Err: err,
+		hint: "mount the directory instead of the single file, or set method: inplace and read what that gives up"}
 }
 
 // onDisk is the answer to a directory that is not in memory.

@@ -9,3 +9,6 @@ func IsTempOf(name, base string) bool {
 	key, ok := parseTemp(name)
 	return ok && key == tempKey(base)
 }
+
+// Abandon leaves what was staged as an agent that is killed does.
+func (s *Staged) Abandon() { s.letGo() }

@@ -1,5 +1,6 @@
-// Package files publishes rendered values as single files: whole or not at
-// all, in memory, with mode and owner set before the first byte of content.
+// Package files publishes rendered values as files: whole or not at all, in
+// memory, with mode and owner set before the first byte of content. A [File] is
+// one file; a [Bundle] is files that change together.
 //
 // A reader of a published path sees the old file or the new one and nothing
 // between them: content goes to a temporary file in the same directory, which
@@ -44,6 +45,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // Spec says where one file goes and what it looks like. The zero value of UID
@@ -68,6 +71,24 @@ type Spec struct {
 	// AllowDisk lets the file lie on something other than tmpfs or ramfs.
 	// Content is then synced to the disk before it is renamed.
 	AllowDisk bool
+	// InPlace writes into the file that is there instead of renaming a new one
+	// over it, for a single file mounted into a container, where rename(2)
+	// answers EBUSY. It gives up what the rename holds: a reader can see a part
+	// of the new content with a part of the old, an agent that is killed or a
+	// disk that breaks meanwhile leaves the file like that until the next
+	// Publish, and who has opened it keeps reading what is written later. That
+	// there is room is made sure of before the first byte is written.
+	//
+	// The file has to exist and is never made; UID -1 leaves the owner as it
+	// is; further names (hard links) do not matter; its own file system is the
+	// one that has to be in memory. CreateDirs and Backup do not go with it.
+	InPlace bool
+	// Backup keeps the content before the last beside the file, under its name
+	// with ".bak" added (see [BackupName]): the old file itself, with its mode
+	// and owner. What somebody else has changed is not kept, as far as this
+	// process can know, nor is a repair a reason to. An agent that is killed in
+	// the middle may leave the backup before.
+	Backup bool
 }
 
 // Dirs holds the directories of all open files, each once however many files
@@ -85,13 +106,12 @@ func New() *Dirs { return &Dirs{held: make(map[string]*parent)} }
 // File is one destination. Different Files may be used at the same time; the
 // methods of one File are meant for one goroutine at a time.
 type File struct {
-	dirs   *Dirs
-	parent *parent
-	spec   Spec
-	base   string
-	key    string
-	closed atomic.Bool
-	// left is the published file as Publish left it, or nil. See [File.recall].
+	share
+	spec Spec
+	base string
+	key  string
+	// left is the file as it was left when it was last what it should be, or
+	// nil. See [wanted.recall].
 	left atomic.Pointer[trace]
 }
 
@@ -122,12 +142,16 @@ func (d *Dirs) open(s Spec) (*File, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
-	if s.UID == -1 {
+	if s.UID == -1 && !s.InPlace {
 		s.UID = os.Geteuid()
 	}
 	dir, base := filepath.Split(s.Path)
-	f := &File{dirs: d, spec: s, base: base, key: tempKey(base)}
-	d.acquire(f, filepath.Clean(dir))
+	f := &File{spec: s, base: base, key: tempKey(base)}
+	f.wants = wants{create: s.CreateDirs, anywhere: s.AllowDisk || s.InPlace,
+		made: attributes{mode: dirMode(s.Mode), uid: s.UID, gid: s.GID}}
+	if err := d.acquire(&f.share, filepath.Clean(dir), f); err != nil {
+		return nil, err
+	}
 	if err := f.verify(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -140,7 +164,13 @@ func (f *File) verify() error {
 		if dir < 0 {
 			return nil
 		}
+		if f.spec.InPlace {
+			return f.verifyInPlace(dir)
+		}
 		if err := writable(dir, f.parent.path); err != nil {
+			return err
+		}
+		if err := f.verifyBackup(dir); err != nil {
 			return err
 		}
 		st, err := lstatAt(dir, f.base)
@@ -162,43 +192,10 @@ func (f *File) verify() error {
 
 // Close lets the directory go; the published file stays. A second Close does
 // nothing.
-func (f *File) Close() error {
-	if f.closed.Swap(true) {
-		return nil
-	}
-	return f.dirs.release(f)
-}
+func (f *File) Close() error { return f.close() }
 
 // Path returns the destination, as it was given.
 func (f *File) Path() string { return f.spec.Path }
-
-// acquire enters f among the files of its directory.
-func (d *Dirs) acquire(f *File, path string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	p := d.held[path]
-	if p == nil {
-		p = &parent{path: path, files: make(map[*File]bool)}
-		d.held[path] = p
-	}
-	p.files[f] = true
-	f.parent = p
-}
-
-// release takes f out again, and closes its directory if it was the last.
-func (d *Dirs) release(f *File) error {
-	d.mu.Lock()
-	delete(f.parent.files, f)
-	last := len(f.parent.files) == 0
-	if last {
-		delete(d.held, f.parent.path)
-	}
-	d.mu.Unlock()
-	if !last {
-		return nil
-	}
-	return f.parent.close()
-}
 
 func (s *Spec) validate() error {
 	if !filepath.IsAbs(s.Path) {
@@ -211,14 +208,27 @@ func (s *Spec) validate() error {
 	if base == string(filepath.Separator) || strings.ContainsRune(s.Path, 0) {
 		return refused("use path", s.Path, "it names no file", "")
 	}
+	if s.InPlace && s.Backup {
+		return refused("back up", s.Path, "a file that is written in place leaves nothing to keep", "leave out backup or method: inplace")
+	}
+	if s.InPlace && s.CreateDirs {
+		return refused("create directories for", s.Path, "a file that is written in place is there already", "leave out create_dirs or method: inplace")
+	}
+	if s.Backup && len(BackupName(base)) > maxName {
+		return failed("use path", BackupName(s.Path), unix.ENAMETOOLONG)
+	}
 	if strings.HasPrefix(base, "..") {
 		return refused("use path", s.Path, `names that begin with ".." are kept for temporary files`, "choose another file name")
 	}
-	if s.Mode&^fs.ModePerm != 0 {
-		return refused("set mode of", s.Path, "it has more than permission bits", `write it as in "0400"`)
+	return validAttributes(s.Path, s.Mode, s.UID, s.GID)
+}
+
+func validAttributes(path string, mode fs.FileMode, uid, gid int) error {
+	if mode&^fs.ModePerm != 0 {
+		return refused("set mode of", path, "it has more than permission bits", `write it as in "0400"`)
 	}
-	if s.UID < -1 || s.GID < -1 || int64(s.UID) >= maxID || int64(s.GID) >= maxID {
-		return refused("set owner of", s.Path, "there is no such user or group number", "")
+	if uid < -1 || gid < -1 || int64(uid) >= maxID || int64(gid) >= maxID {
+		return refused("set owner of", path, "there is no such user or group number", "")
 	}
 	return nil
 }

@@ -24,8 +24,13 @@ const (
 
 // TestMain is also the program that the kill test starts and kills.
 func TestMain(m *testing.M) {
-	if os.Getenv(roleVar) == "writer" {
+	switch os.Getenv(roleVar) {
+	case "writer":
 		writeUntilKilled()
+	case "bundle writer":
+		publishUntilKilled()
+	case "holder":
+		holdBundle()
 	}
 	os.Exit(m.Run())
 }
@@ -215,7 +220,7 @@ func inChild(t *testing.T, what string, attr *syscall.SysProcAttr) bool {
 	copied := filepath.Join(dir, "files.test")
 	must(t, os.WriteFile(copied, program, 0o755))
 	must(t, os.Chmod(copied, 0o755))
-	cmd := exec.Command(copied, "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd := exec.Command(copied, "-test.run=^"+t.Name()+"$", "-test.v", "-rapid.nofailfile")
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), roleVar+"="+t.Name(), "TMPDIR=/tmp")
 	cmd.SysProcAttr = attr

@@ -176,3 +176,14 @@ func TestATmpfsMountedOverTheDirectoryIsFollowed(t *testing.T) {
 	}
 	publish(t, f, "under", files.None)
 }
+
+// onSmallTmpfs runs work with a tmpfs of its own.
+func onSmallTmpfs(t *testing.T, options string, work func(dir string)) {
+	t.Helper()
+	if !privateMounts(t) {
+		return
+	}
+	dir := memoryDir(t)
+	mount(t, dir, options)
+	work(dir)
+}

@@ -18,8 +18,11 @@ var errLetGo = errors.New("the directory was replaced meanwhile")
 // found to lead to.
 type parent struct {
 	path string
-	// files are the open ones; [Dirs].mu guards them.
-	files map[*File]bool
+	// shares are those that are open, each with its file; that of a bundle has
+	// none. [Dirs].mu guards them.
+	shares map[*share]*File
+	// bundle says that one of them is a bundle. [Dirs].mu guards it too.
+	bundle bool
 	// held is nil as long as the directory does not exist.
 	held atomic.Pointer[handle]
 }
@@ -45,12 +48,12 @@ func (h *handle) use(work func(dir int) error) error {
 	return failure
 }
 
-// admits says whether a file as s wants it may lie on h's file system.
-func (h *handle) admits(s *Spec, path string) error {
-	if h.fs.memory || !h.fs.known || s.AllowDisk {
+// admits says whether what wants it may lie on the file system.
+func (s fsys) admits(w *wants, path string) error {
+	if s.memory || !s.known || w.anywhere {
 		return nil
 	}
-	return onDisk(path, h.fs.name)
+	return onDisk(path, s.name)
 }
 
 // access is what a caller wants of a directory that is not the one held.
@@ -64,11 +67,11 @@ const (
 
 // at returns the directory that the path leads to now. Mostly that is the one
 // held, and telling so costs one stat. It returns nil and no error if the
-// directory is missing, s wants it created, and how does not say create.
-func (p *parent) at(s *Spec, how access) (*handle, error) {
+// directory is missing, it may be created, and how does not say create.
+func (p *parent) at(want *wants, how access) (*handle, error) {
 	held := p.held.Load()
 	if held != nil && p.leadsTo(held) {
-		return held, held.admits(s, p.path)
+		return held, held.fs.admits(want, p.path)
 	}
 	w, err := walkTo(p.path)
 	if err != nil {
@@ -79,17 +82,17 @@ func (p *parent) at(s *Spec, how access) (*handle, error) {
 		return nil, refused("use directory", p.path, "it is not the one found at start, and others than root and the agent can write in "+w.exposed,
 			"reload the agent if the new directory is meant")
 	}
-	if len(w.rest) > 0 && !s.CreateDirs {
+	if len(w.rest) > 0 && !want.create {
 		return nil, failed("open", filepath.Join(w.path, w.rest[0]), unix.ENOENT)
 	}
-	if err := w.admits(s); err != nil {
+	if err := w.admits(want); err != nil {
 		return nil, err
 	}
 	if len(w.rest) > 0 {
 		if how != create {
 			return nil, writable(w.fd, w.path)
 		}
-		if err := w.create(s); err != nil {
+		if err := w.create(want); err != nil {
 			return nil, err
 		}
 	}
@@ -134,11 +137,10 @@ func (p *parent) close() error {
 
 // admits judges the file system of the directory reached, on which missing
 // directories would be made, before any is.
-func (w *walk) admits(s *Spec) error {
+func (w *walk) admits(want *wants) error {
 	system, err := fileSystem(w.fd)
 	if err != nil {
 		return failed("find the file system of", w.path, err)
 	}
-	h := handle{fs: system}
-	return h.admits(s, w.path)
+	return system.admits(want, w.path)
 }

@@ -1,7 +1,6 @@
 package files
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -47,8 +46,8 @@ func (c Change) String() string {
 // reachable through whatever hard links were made while the mode was wrong.
 //
 // On an error the old file is whole and where it was, no temporary file is
-// left, and the returned Change is None. Publish blocks for the file system
-// only; content is neither changed nor kept.
+// left, and the returned Change is None. Of all this [Spec].InPlace holds less.
+// Publish blocks for the file system only; content is neither changed nor kept.
 func (f *File) Publish(content []byte) (Change, error) {
 	change := None
 	err := f.in(create, func(dir int, h *handle) error {
@@ -56,11 +55,15 @@ func (f *File) Publish(content []byte) (Change, error) {
 		if err != nil || found == None {
 			return err
 		}
-		if err := f.write(dir, content, f.spec.AllowDisk && !h.fs.memory); err != nil {
-			return err
+		if f.spec.InPlace {
+			err = f.writeInPlace(dir, content)
+		} else {
+			err = f.write(dir, content, found == Content, f.spec.AllowDisk && !h.fs.memory)
 		}
-		change = found
-		return nil
+		if err == nil {
+			change = found
+		}
+		return err
 	})
 	return change, f.wrap("publish", err)
 }
@@ -81,73 +84,11 @@ func (f *File) Inspect(content []byte) (Change, error) {
 	return change, f.wrap("inspect", err)
 }
 
-// Remove removes the file, whatever its content; a caller that minds asks
-// Inspect first. That the file or its directory is missing is no error. What is
-// not a regular file is left alone and is an error.
-func (f *File) Remove() error {
-	err := f.in(look, func(dir int, _ *handle) error {
-		if dir < 0 {
-			return nil
-		}
-		st, err := lstatAt(dir, f.base)
-		if err == nil {
-			if err := replaceable(f.spec.Path, st); err != nil {
-				return err
-			}
-			err = unlink(dir, f.base)
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return failedWith("remove", f.spec.Path, err, unix.EBUSY, "it is a mount point: unmount it first")
-		}
-		return nil
-	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return f.wrap("remove", err)
-}
-
-// tries bounds how often work begins again when others take the directory or the
-// temporary file away under it; more than once is bad luck already.
-const tries = 3
-
-// in runs work with the file's directory, or with dir -1 and no handle if the
-// directory is missing and would be created by [create]. It runs it again if
-// the directory or the temporary file went away under it: the directory was
-// removed and made anew, or another agent's Sweep took our temporary file for a
-// leftover.
-func (f *File) in(how access, work func(dir int, h *handle) error) error {
-	for n := 1; ; n++ {
-		err := f.inOnce(how, work)
-		if n == tries || !errors.Is(err, errLetGo) && !errors.Is(err, errGone) {
-			return err
-		}
-	}
-}
-
-func (f *File) inOnce(how access, work func(dir int, h *handle) error) error {
-	if f.closed.Load() {
-		return fs.ErrClosed
-	}
-	h, err := f.parent.at(&f.spec, how)
-	if err != nil {
-		return err
-	}
-	if h == nil {
-		return work(-1, nil)
-	}
-	return h.use(func(dir int) error { return work(dir, h) })
-}
-
 func (f *File) wrap(verb string, err error) error {
 	if err == nil {
 		return nil
 	}
 	return fmt.Errorf("%s %s: %w", verb, f.spec.Path, err)
-}
-
-func (f *File) want() attributes {
-	return attributes{mode: uint32(f.spec.Mode.Perm()), uid: f.spec.UID, gid: f.spec.GID}
 }
 
 // replaceable returns an error for everything but a regular file.
@@ -165,99 +106,12 @@ func replaceable(path string, st info) error {
 	return refused("replace", path, "it is a "+st.kindName()+", not a regular file", hint)
 }
 
-// compare tells how the file differs from what it should be. It looks before
-// it opens, so that a named pipe or a device is never opened, and looks again at
-// what it opened.
-func (f *File) compare(dir int, content []byte) (Change, error) {
-	st, err := lstatAt(dir, f.base)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Content, nil
-	}
-	if err != nil {
-		return None, failed("look at", f.spec.Path, err)
-	}
-	if err := replaceable(f.spec.Path, st); err != nil {
-		return None, err
-	}
-	if st.size != int64(len(content)) {
-		return Content, nil
-	}
-	fd, err := openAt(dir, f.base, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
-	if errors.Is(err, fs.ErrPermission) {
-		return f.recall(st, content), nil
-	}
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EAGAIN) {
-		// Exchanged since, or somebody holds a lease on it (fcntl(2), F_SETLEASE);
-		// renaming over it is right for all that is no directory.
-		return Content, nil
-	}
-	if err != nil {
-		return None, failed("open", f.spec.Path, err)
-	}
-	defer func() { _ = unix.Close(fd) }()
-	return f.compareOpen(fd, st, content)
-}
-
-func (f *File) compareOpen(fd int, st info, content []byte) (Change, error) {
-	if now, err := statFD(fd); err != nil || now != st {
-		return Content, nil // exchanged or written to since, by somebody else
-	}
-	same, err := sameContent(fd, content)
-	switch {
-	case err != nil:
-		return None, failed("read", f.spec.Path, err)
-	case !same:
-		return Content, nil
-	case !f.want().match(st), st.links != 1, hasACL(fd):
-		return Attributes, nil
-	default:
-		return None, nil
-	}
-}
-
-// sameContent compares in pieces: the memory it takes does not grow with what
-// somebody put in the place of the file.
-func sameContent(fd int, content []byte) (bool, error) {
-	var buf [8 << 10]byte
-	for {
-		n, err := 0, error(nil)
-		err = retry(func() error { n, err = unix.Read(fd, buf[:]); return err })
-		if err != nil {
-			return false, err
-		}
-		if n == 0 {
-			return len(content) == 0, nil
-		}
-		if n > len(content) || !bytes.Equal(buf[:n], content[:n]) {
-			return false, nil
-		}
-		content = content[n:]
-	}
-}
-
-// trace is a published file as it was left: what it was, and what was in it.
-type trace struct {
-	at     info
-	digest [sha256.Size]byte
-}
-
-// recall compares a file that the agent may not read, as one given to another
-// user without CAP_DAC_READ_SEARCH, with what Publish remembers of it. The
-// change time, which nobody can set, tells whether anything was done to it
-// since. After a restart nothing is remembered and the answer is [Content].
-func (f *File) recall(st info, content []byte) Change {
-	left := f.left.Load()
-	if left == nil || left.at != st || left.digest != sha256.Sum256(content) {
-		return Content
-	}
-	return None
-}
-
 // errGone marks a temporary file or directory that went away during a write.
 var errGone = fmt.Errorf("it was removed meanwhile: %w", fs.ErrNotExist)
 
-// write puts content into a new file and renames it over the destination.
-func (f *File) write(dir int, content []byte, sync bool) error {
+// write puts content into a new file and renames it over the destination. With
+// fresh the content there is another one, which is kept if the spec says so.
+func (f *File) write(dir int, content []byte, fresh, sync bool) error {
 	name := tempName(f.key)
 	fd, err := openAt(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -269,7 +123,7 @@ func (f *File) write(dir int, content []byte, sync bool) error {
 	tmp := os.NewFile(uintptr(fd), name)
 	defer func() { _ = tmp.Close() }()
 	if err = f.fill(tmp, fd, content, sync); err == nil {
-		err = f.rename(dir, name)
+		err = f.putInPlace(dir, name, content, fresh)
 	}
 	if err != nil {
 		return errors.Join(err, f.discard(dir, tmp))
@@ -284,7 +138,7 @@ func (f *File) write(dir int, content []byte, sync bool) error {
 }
 
 func (f *File) fill(tmp *os.File, fd int, content []byte, sync bool) error {
-	if err := f.want().apply(fd, f.spec.Path); err != nil {
+	if err := f.attributes().apply(fd, f.spec.Path); err != nil {
 		return err
 	}
 	if _, err := tmp.Write(content); err != nil {
@@ -300,10 +154,16 @@ func (f *File) fill(tmp *os.File, fd int, content []byte, sync bool) error {
 }
 
 func (f *File) rename(dir int, name string) error {
-	err := retry(func() error { return unix.Renameat(dir, name, dir, f.base) })
-	switch {
-	case err == nil:
+	err := renameOver(dir, name, f.base)
+	if err == nil {
 		return nil
+	}
+	return f.notReplaced(err)
+}
+
+// notReplaced explains what kept the new file from the destination.
+func (f *File) notReplaced(err error) error {
+	switch {
 	case errors.Is(err, unix.EBUSY):
 		return mountPoint(f.spec.Path, err)
 	case errors.Is(err, fs.ErrNotExist):
@@ -323,7 +183,11 @@ func (f *File) discard(dir int, tmp *os.File) error {
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	_ = tmp.Truncate(0)
+	if st, statErr := lstatAt(dir, tmp.Name()); statErr == nil {
+		if at, statErr := statFD(int(tmp.Fd())); statErr == nil && at.sameAs(st) {
+			_ = tmp.Truncate(0)
+		}
+	}
 	return failed("remove temporary file from", f.parent.path, err)
 }
 

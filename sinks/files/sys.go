@@ -3,6 +3,7 @@ package files
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -80,6 +81,12 @@ func statFD(fd int) (info, error) {
 	return infoOf(&st), err
 }
 
+// How regular files are opened: something else may have been put in their place.
+const (
+	toRead  = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY
+	toWrite = unix.O_WRONLY | unix.O_NONBLOCK | unix.O_NOCTTY
+)
+
 // openAt opens name in dir without following a symlink at name.
 func openAt(dir int, name string, flags int) (fd int, err error) {
 	err = retry(func() error {
@@ -108,20 +115,50 @@ func readDir(dir int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "."), nil
 }
 
+func renameOver(dir int, from, to string) error {
+	return retry(func() error { return unix.Renameat(dir, from, dir, to) })
+}
+
+// list returns the names in the directory fd, which is open for reading, without
+// another descriptor.
+func list(fd int) ([]string, error) {
+	if _, err := unix.Seek(fd, 0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	var names []string
+	var buf [4 << 10]byte
+	for {
+		n, err := 0, error(nil)
+		err = retry(func() error { n, err = unix.ReadDirent(fd, buf[:]); return err })
+		if err != nil || n == 0 {
+			return names, err
+		}
+		for rest := buf[:n]; len(rest) > 0; {
+			var consumed int
+			consumed, _, names = unix.ParseDirent(rest, -1, names)
+			rest = rest[consumed:]
+		}
+	}
+}
+
 // writable reports as an error that the agent cannot make files in dir. It
 // asks for the effective ids, which a program with capabilities acts under.
 func writable(dir int, path string) error {
-	err := retry(func() error { return unix.Faccessat(dir, ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS) })
-	if err != nil {
+	if err := mayAccess(dir, ".", unix.W_OK|unix.X_OK); err != nil {
 		return failed("write to", path, err)
 	}
 	return nil
 }
 
+// mayAccess returns why name may not be accessed as mode says (faccessat(2)).
+func mayAccess(dir int, name string, mode uint32) error {
+	return retry(func() error { return unix.Faccessat(dir, name, mode, unix.AT_EACCESS) })
+}
+
 // attributes are what a new file or directory gets before anything is in it.
 type attributes struct {
 	mode     uint32
-	uid, gid int // gid -1: as created
+	uid, gid int // -1: as it is
 }
 
 // apply gives fd, which the agent has just made and which only it can open, its
@@ -146,11 +183,11 @@ func (a attributes) apply(fd int, path string) error {
 		}
 	}
 	if st.mode&0o7777 != a.mode {
-		if err := retry(func() error { return unix.Fchmod(fd, a.mode) }); err != nil {
+		if err := fchmod(fd, a.mode); err != nil {
 			return failed("set mode of", path, err)
 		}
 	}
-	if st.uid != uint32(a.uid) {
+	if a.uid >= 0 && st.uid != uint32(a.uid) {
 		if err := chown(fd, a.uid, -1); err != nil {
 			return failedWith(fmt.Sprintf("set owner %d of", a.uid), path, err, unix.EPERM, chownHint)
 		}
@@ -172,10 +209,18 @@ func (a attributes) confirm(fd int, path string) error {
 }
 
 func (a attributes) match(st info) bool {
-	return st.mode&0o7777 == a.mode && st.uid == uint32(a.uid) && (a.gid < 0 || st.gid == uint32(a.gid))
+	return st.mode&0o7777 == a.mode && a.owns(st)
+}
+
+func (a attributes) owns(st info) bool {
+	return (a.uid < 0 || st.uid == uint32(a.uid)) && (a.gid < 0 || st.gid == uint32(a.gid))
 }
 
 const chownHint = "the agent needs CAP_CHOWN to give files to others (systemd: AmbientCapabilities=CAP_CHOWN and SystemCallFilter=@chown), or leave owner and group out"
+
+func fchmod(fd int, mode uint32) error {
+	return retry(func() error { return unix.Fchmod(fd, mode) })
+}
 
 func chown(fd, uid, gid int) error {
 	return retry(func() error { return unix.Fchown(fd, uid, gid) })

@@ -96,3 +96,29 @@ func hasACL(fd int) bool {
 	_, err := unix.Fgetxattr(fd, aclName, nil)
 	return err == nil
 }
+
+// exchange swaps two names, both of which exist, in one step. EINVAL, ENOSYS and
+// ENOTSUP mean that the file system or the kernel cannot.
+func exchange(dir int, a, b string) error {
+	return retry(func() error { return unix.Renameat2(dir, a, dir, b, unix.RENAME_EXCHANGE) })
+}
+
+// renameNew renames only if there is nothing of the new name: the answer is EEXIST
+// otherwise, but for file systems that cannot tell.
+func renameNew(dir int, from, to string) error {
+	err := retry(func() error { return unix.Renameat2(dir, from, dir, to, unix.RENAME_NOREPLACE) })
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		return renameOver(dir, from, to)
+	}
+	return err
+}
+
+// reserve makes sure that length bytes can be written into the file, without
+// changing its size or content. EOPNOTSUPP and ENOSYS mean that the file system
+// cannot promise that.
+func reserve(fd int, length int64) error {
+	if length == 0 {
+		return nil
+	}
+	return retry(func() error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, length) })
+}

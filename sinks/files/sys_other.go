@@ -32,3 +32,19 @@ func mountRoot(dir int, name string) bool { return otherDevice(dir, name) }
 func dropACL(int) error { return nil }
 
 func hasACL(int) bool { return false }
+
+// exchange would swap two names in one step, which is no system call that all
+// these systems have.
+func exchange(int, string, string) error { return unix.ENOTSUP }
+
+// renameNew renames only if there is nothing of the new name, as far as a look
+// before can tell.
+func renameNew(dir int, from, to string) error {
+	if _, err := lstatAt(dir, to); err == nil {
+		return unix.EEXIST
+	}
+	return renameOver(dir, from, to)
+}
+
+// reserve would make sure that there is room; without fallocate(2) it cannot.
+func reserve(int, int64) error { return unix.EOPNOTSUPP }

@@ -58,6 +58,12 @@ func parseTemp(name string) (key string, ok bool) {
 	return rest[:dot], true
 }
 
+// isTemp reports whether name is a temporary name with the key.
+func isTemp(name, key string) bool {
+	got, ok := parseTemp(name)
+	return ok && got == key
+}
+
 // leftovers says what to sweep: the keys, each with its file's owner.
 type leftovers map[string]uint32
 
@@ -106,11 +112,15 @@ func (d *Dirs) leftovers() map[*parent]leftovers {
 	defer d.mu.Unlock()
 	all := make(map[*parent]leftovers, len(d.held))
 	for _, p := range d.held {
-		ours := make(leftovers, len(p.files))
-		for f := range p.files {
-			ours.add(f)
+		ours := make(leftovers, len(p.shares))
+		for _, f := range p.shares {
+			if f != nil {
+				ours.add(f)
+			}
 		}
-		all[p] = ours
+		if len(ours) > 0 {
+			all[p] = ours
+		}
 	}
 	return all
 }
@@ -126,12 +136,17 @@ func (l leftovers) sweep(dir int, path string) (int, error) {
 	for {
 		names, err := list.Readdirnames(512)
 		for _, name := range names {
+			remove := removeLeftover
 			key, isTemp := parseTemp(name)
+			if !isTemp {
+				key, isTemp = l.staged(name)
+				remove = removeStaged
+			}
 			owner, isOurs := l[key]
 			if !isTemp || !isOurs {
 				continue
 			}
-			removed, err := removeLeftover(dir, name, owner)
+			removed, err := remove(dir, name, owner)
 			if removed {
 				total++
 			}

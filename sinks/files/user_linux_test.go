@@ -17,15 +17,7 @@ import (
 // A default access control list that the directory's owner has set would give
 // further readers to every mode with group permission.
 func TestAccessControlListsOfTheDirectoryAreTakenOff(t *testing.T) {
-	// acl_ea_header and entries of the kernel's posix_acl_xattr.h: version 2,
-	// then tag, permissions and id of user::rwx, user:12345:r, group::r,
-	// mask::r, other::-.
-	acl := []byte{2, 0, 0, 0}
-	for _, e := range [][2]uint32{{0x01 | 7<<16, ^uint32(0)}, {0x02 | 4<<16, 12345}, {0x04 | 4<<16, ^uint32(0)}, {0x10 | 4<<16, ^uint32(0)}, {0x20, ^uint32(0)}} {
-		for _, v := range e {
-			acl = append(acl, byte(v), byte(v>>8), byte(v>>16), byte(v>>24))
-		}
-	}
+	acl := strangersACL()
 	dir := memoryDir(t)
 	if err := unix.Setxattr(dir, "system.posix_acl_default", acl, 0); err != nil {
 		missing(t, "a tmpfs with access control lists (CONFIG_TMPFS_POSIX_ACL)", err)
@@ -52,6 +44,19 @@ func TestAccessControlListsOfTheDirectoryAreTakenOff(t *testing.T) {
 		t.Error("the list that somebody set is still there")
 	}
 	publish(t, f, canary, files.None)
+}
+
+// strangersACL returns acl_ea_header and entries of the kernel's
+// posix_acl_xattr.h: version 2, then tag, permissions and id of user::rwx,
+// user:12345:r, group::r, mask::r, other::-.
+func strangersACL() []byte {
+	acl := []byte{2, 0, 0, 0}
+	for _, e := range [][2]uint32{{0x01 | 7<<16, ^uint32(0)}, {0x02 | 4<<16, 12345}, {0x04 | 4<<16, ^uint32(0)}, {0x10 | 4<<16, ^uint32(0)}, {0x20, ^uint32(0)}} {
+		for _, v := range e {
+			acl = append(acl, byte(v), byte(v>>8), byte(v>>16), byte(v>>24))
+		}
+	}
+	return acl
 }
 
 const nobody = 65534
@@ -144,14 +149,21 @@ func TestNoChownWhereNothingIsToBeGivenAway(t *testing.T) {
 	holds(t, s.Path, canary, 0o440, -1, -1)
 }
 
-// forbid makes system calls of this process answer EPERM (seccomp(2)).
+// forbid makes system calls of this process answer EPERM.
 func forbid(t *testing.T, calls ...uint32) {
+	t.Helper()
+	forbidWith(t, unix.EPERM, calls...)
+}
+
+// forbidWith makes system calls of this process answer with an error
+// (seccomp(2)).
+func forbidWith(t *testing.T, answer unix.Errno, calls ...uint32) {
 	t.Helper()
 	filter := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}} // the call's number
 	for _, nr := range calls {
 		filter = append(filter,
 			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: nr},
-			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)})
+			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(answer)})
 	}
 	filter = append(filter, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
@@ -193,6 +205,12 @@ func TestAStickyDirectoryKeepsNoContentOfAFailedPublish(t *testing.T) {
 
 // The tests that differ for an ordinary user, and some others, as one.
 func TestAsAnOrdinaryUser(t *testing.T) {
+	if os.Getenv(roleVar) == "" {
+		needRoot(t)
+		path := filepath.Join(memoryDir(t), "db.env")
+		must(t, os.WriteFile(path, nil, 0o444))
+		t.Setenv(pathVar, path)
+	}
 	if !asNobody(t) {
 		return
 	}
@@ -206,6 +224,20 @@ func TestAsAnOrdinaryUser(t *testing.T) {
 		"create_dirs": TestCreateDirs,
 		"sweep":       TestSweepReportsWhatItCannotRemove,
 		"acl":         TestAccessControlListsOfTheDirectoryAreTakenOff,
+		"bundle":      TestABundleIsPublishedAsOneGeneration,
+		"drift":       TestEveryDriftOfABundleIsMended,
+		"bundle mode": TestModeAndOwnerInABundle,
+		"collect":     TestCollectTriesAgain,
+		"crash":       TestSweepOfABundleTakesExactlyOurLeftovers,
+		"others":      TestSweepLeavesWhatMayBeAnothers,
+		"closed":      TestADirectoryThatWasClosedToTheAgent,
+		"removing":    TestRemovingABundle,
+		"in place":    TestInPlaceKeepsTheFile,
+		"dressed":     TestInPlaceSetsModeAndOwnerBeforeContent,
+		"theirs":      TestInPlaceOfWhatIsNotTheAgents,
+		"backup":      TestBackupOfAFile,
+		"backups":     TestBackupOfABundle,
+		"bundle acl":  TestAccessControlListsDoNotReachIntoABundle,
 	} {
 		t.Run(name, test)
 	}

@@ -3,7 +3,6 @@ package files
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -172,7 +171,7 @@ func trusted(uid uint32) bool { return uid == 0 || uid == uint32(os.Geteuid()) }
 // create makes the missing directories. Each is opened without following and
 // must be the agent's own, so that one exchanged right after it was made is
 // noticed.
-func (w *walk) create(s *Spec) error {
+func (w *walk) create(want *wants) error {
 	for len(w.rest) > 0 {
 		name := w.rest[0]
 		path := filepath.Join(w.path, name)
@@ -192,7 +191,7 @@ func (w *walk) create(s *Spec) error {
 			return failed("open", path, err)
 		}
 		if made {
-			if err := w.dress(fd, name, path, s); err != nil {
+			if err := w.dress(fd, name, path, want.made); err != nil {
 				_ = unix.Close(fd)
 				return err
 			}
@@ -207,39 +206,42 @@ func (w *walk) create(s *Spec) error {
 
 // dress gives a directory just made its mode and owner, and removes it again if
 // that fails: found next time, it would pass for one that somebody wanted so.
-func (w *walk) dress(fd int, name, path string, s *Spec) error {
-	st, err := statFD(fd)
+func (w *walk) dress(fd int, name, path string, made attributes) error {
+	st, err := justMade(fd, path)
 	if err != nil {
-		return failed("look at", path, err)
+		return err
 	}
-	// In a directory that others can write, one of root's could have been moved
-	// here in its place: what was just made is empty, and what is empty holds
-	// nothing that could be given away with it.
-	if st.uid != uint32(os.Geteuid()) || !isEmpty(fd) {
-		return refused("create directory", path, "somebody else put another one there", "")
-	}
-	a := attributes{mode: dirMode(s.Mode) | st.mode&unix.S_ISGID, uid: s.UID, gid: s.GID}
-	if err := a.apply(fd, path); err != nil {
+	// The set-group-ID bit that a new directory inherits stays: a pod's fsGroup
+	// reaches files below by it.
+	made.mode |= st.mode & unix.S_ISGID
+	if err := made.apply(fd, path); err != nil {
 		_ = unix.Unlinkat(w.fd, name, unix.AT_REMOVEDIR)
 		return err
 	}
 	return nil
 }
 
-func isEmpty(dir int) bool {
-	fd, err := unix.Dup(dir)
+// justMade confirms that fd is the directory that the agent has just made. In
+// a directory that others can write, one of root's could have been moved here in
+// its place: what was just made is empty, and what is empty holds nothing that
+// could be given away with it.
+func justMade(fd int, path string) (info, error) {
+	st, err := statFD(fd)
 	if err != nil {
-		return false
+		return st, failed("look at", path, err)
 	}
-	f := os.NewFile(uintptr(fd), ".")
-	defer func() { _ = f.Close() }()
-	names, err := f.Readdirnames(1)
-	return len(names) == 0 && errors.Is(err, io.EOF)
+	names, err := list(fd)
+	if err != nil {
+		return st, failed("list", path, err)
+	}
+	if st.uid != uint32(os.Geteuid()) || len(names) > 0 {
+		return st, refused("create directory", path, "somebody else put another one there", "")
+	}
+	return st, nil
 }
 
 // dirMode lets those search and list a directory made for a file who may read
-// the file. The set-group-ID bit that a new directory inherits stays as well: a
-// pod's fsGroup reaches files below by it.
+// the file.
 func dirMode(file fs.FileMode) uint32 {
 	mode := uint32(0o700)
 	if file&0o040 != 0 {

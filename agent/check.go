@@ -1,0 +1,237 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+	"time"
+
+	"secretsd/agent/notify"
+)
+
+// maxChecks is how many checks run at a time.
+const maxChecks = 4
+
+// check is a command that new content has to pass before it is published.
+type check struct {
+	command []string
+	timeout time.Duration
+	// user is whom it runs as, and uid that user's number; empty and -1 mean the
+	// agent's own.
+	user string
+	uid  int
+}
+
+// gate is what is known of the content of one output that has to pass a check.
+// It belongs to the goroutine that applies.
+type gate struct {
+	// asking is the content that is being checked, and passed the last that was
+	// found right.
+	asking, passed *[sha256.Size]byte
+	// stop ends the check of asking; nil where none was begun.
+	stop context.CancelFunc
+	// held is why new content is not published, nil if nothing is held.
+	held *heldBack
+	// again says that what is held is to be checked once more: after a reload, for
+	// the command may have been the fault.
+	again bool
+}
+
+// forget has nobody wait for the check under way, so that it does not keep others
+// from their turn.
+func (g *gate) forget() {
+	if g.stop != nil {
+		g.stop()
+	}
+	g.asking, g.stop = nil, nil
+}
+
+// heldBack is new content that is not published until a version or a template
+// changes: a check has refused it, or it could not be rendered.
+type heldBack struct {
+	// versions and source are what it was rendered from.
+	versions []notify.SecretVersion
+	source   [sha256.Size]byte
+	reason   error
+	// unrendered says that it could not be rendered, which is found out again after
+	// a restart.
+	unrendered bool
+	// rolledBack says that a target did not confirm it. It is not tried again by a
+	// reload either.
+	rolledBack bool
+}
+
+// concerns reports whether what is held was rendered from the same.
+func (h *heldBack) concerns(o *output, v versions) bool {
+	return h != nil && !h.unrendered && h.source == o.source && slices.Equal(h.versions, v.named())
+}
+
+// verdict is what a check has said of some content.
+type verdict struct {
+	path    string
+	content [sha256.Size]byte
+	// held is what is held if err says that the content is not right.
+	held *heldBack
+	err  error
+}
+
+// checker runs checks beside the goroutine that applies.
+type checker struct {
+	slots   chan struct{}
+	done    chan verdict
+	running sync.WaitGroup
+}
+
+func newChecker() *checker {
+	return &checker{slots: make(chan struct{}, maxChecks), done: make(chan verdict)}
+}
+
+// start runs command on what stage puts somewhere, which it calls only when it is
+// the command's turn: however many wait, few take descriptors and space. The
+// verdict comes through done; it is dropped if ctx is done before it is taken.
+func (c *checker) start(ctx context.Context, command notify.Command, v verdict, stage func() (path string, unstage func() error, err error)) {
+	c.running.Go(func() {
+		select {
+		case c.slots <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		v.err = run(ctx, command, stage)
+		<-c.slots
+		if ctx.Err() != nil {
+			return // a command that was ended with the agent has said nothing
+		}
+		select {
+		case c.done <- v:
+		case <-ctx.Done():
+		}
+	})
+}
+
+func run(ctx context.Context, command notify.Command, stage func() (string, func() error, error)) error {
+	path, unstage, err := stage()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unstage() }() // a leftover is cleared at the next start
+	command.Paths = []string{path}
+	return command.Run(ctx)
+}
+
+// mayPublish reports whether new content may be published now. It starts the
+// check where that has not been asked yet.
+func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
+	o := c.output
+	if h := o.gate.held; h != nil && h.rolledBack && h.concerns(o, c.versions) {
+		o.dirty, o.inPlace = false, o.inPlace || o.place.exists()
+		return false
+	}
+	if o.check == nil {
+		return true
+	}
+	content := digest(c.pieces)
+	if o.gate.passed != nil && *o.gate.passed == content {
+		return true
+	}
+	o.dirty = false
+	if o.gate.asking != nil && *o.gate.asking == content {
+		return false
+	}
+	if !o.gate.again && o.gate.held.concerns(o, c.versions) {
+		o.recovered()
+		return false
+	}
+	o.gate.forget()
+	ctx, o.gate.stop = context.WithCancel(ctx)
+	o.gate.asking, o.gate.again = &content, false
+	a.hold(o, nil)
+	held := &heldBack{versions: c.versions.named(), source: o.source}
+	a.checker.start(ctx, notify.Command{
+		Argv: o.check.command, Timeout: o.check.timeout, User: o.check.user,
+		Change: notify.Change{Reason: c.reason, Secrets: held.versions, Paths: []string{o.path}},
+	}, verdict{path: o.path, content: content, held: held}, func() (string, func() error, error) {
+		return o.place.stage(c.pieces, o.check.uid)
+	})
+	return false
+}
+
+// judge takes a verdict. Only that on the content asked about last counts.
+func (a *applier) judge(v verdict) {
+	i := slices.IndexFunc(a.outputs, func(o *output) bool { return o.path == v.path })
+	if i < 0 {
+		return
+	}
+	o := a.outputs[i]
+	if o.gate.asking == nil || *o.gate.asking != v.content {
+		return
+	}
+	o.gate.forget()
+	switch {
+	case v.err == nil:
+		o.gate.passed = &v.content
+		o.dirty, o.retryAt = true, 0
+	case notify.Refused(v.err):
+		v.held.reason = v.err
+		o.recovered() // an error of before was of other content
+		a.hold(o, v.held)
+		a.log.Error("check refused new content, keeping what is published", attrs(v.err, "path", o.path, "versions", v.held.versions)...)
+	case errors.Is(v.err, fs.ErrClosed): // a reload came before the check's turn
+		o.dirty, o.retryAt = true, 0
+	default: // it could not be staged or run, which says nothing of the content
+		a.counted.publishFailures++
+		a.degrade(o, fmt.Errorf("check new content of %s: %w", o.path, v.err))
+	}
+}
+
+// hold notes what is held of o, nil for nothing, and has it written down where it
+// is to survive a restart.
+func (a *applier) hold(o *output, h *heldBack) {
+	had := o.gate.held
+	o.gate.held = h
+	if (had == nil || had.unrendered) && (h == nil || h.unrendered) {
+		return
+	}
+	list := []heldState{}
+	for _, o := range a.outputs {
+		if h := o.gate.held; h != nil && !h.unrendered {
+			list = append(list, heldState{Path: o.path, Versions: h.versions, Source: hex.EncodeToString(h.source[:]), Reason: h.reason.Error(), RolledBack: h.rolledBack})
+		}
+	}
+	a.remember(list)
+}
+
+// checking reports whether any output waits for a verdict.
+func (a *applier) checking() bool {
+	return slices.ContainsFunc(a.outputs, func(o *output) bool { return o.gate.asking != nil })
+}
+
+// heldState is what is held, as it survives a restart: names, and a digest of
+// the template, which is no secret.
+type heldState struct {
+	Path     string                 `json:"path"`
+	Versions []notify.SecretVersion `json:"versions"`
+	Source   string                 `json:"source"`
+	Reason   string                 `json:"reason"`
+	// RolledBack says that it was published, and taken back.
+	RolledBack bool `json:"rolled_back,omitempty"`
+}
+
+// recall takes over what the last agent held, where the template is the same.
+func (a *applier) recall(list []heldState) {
+	for _, st := range list {
+		source, err := hex.DecodeString(st.Source)
+		if err != nil || len(source) != sha256.Size {
+			continue
+		}
+		for _, o := range a.outputs {
+			if o.path == st.Path && (o.check != nil || st.RolledBack) && o.source == [sha256.Size]byte(source) {
+				o.gate.held = &heldBack{versions: st.Versions, source: o.source, reason: errors.New(st.Reason), rolledBack: st.RolledBack}
+			}
+		}
+	}
+}

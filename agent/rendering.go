@@ -1,0 +1,112 @@
+package agent
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"secretsd/templates"
+)
+
+// part is one file of an output and the template it is made by.
+type part struct {
+	// path is below a bundle's directory, and empty for a file of its own.
+	path string
+	mode fs.FileMode
+	tmpl *templates.Template
+}
+
+// explode makes a file of each key of a JSON secret.
+type explode struct {
+	secret string
+	// name is what the files are called, with {} in the place of the key.
+	name string
+	mode fs.FileMode
+}
+
+// piece is what a part came to.
+type piece struct {
+	path    string
+	mode    fs.FileMode
+	content []byte
+}
+
+// rendering is what outputs are rendered from.
+type rendering struct {
+	pass   *templates.Pass
+	lookup templates.Lookup
+}
+
+// render executes all templates of o. It returns what they came to and the
+// secrets on whose versions that depends, after an error too.
+func (o *output) render(r rendering) (pieces []piece, used []string, err error) {
+	var errs []error
+	for _, p := range o.parts {
+		res, err := r.pass.Render(p.tmpl)
+		used = append(used, res.Used...)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		pieces = append(pieces, piece{p.path, p.mode, res.Content})
+	}
+	if e := o.explode; e != nil {
+		made, err := e.render(r.lookup)
+		used = append(used, e.secret)
+		pieces = append(pieces, made...)
+		errs = append(errs, err)
+	}
+	slices.Sort(used)
+	if err := errors.Join(errs...); err != nil {
+		return nil, slices.Compact(used), err
+	}
+	return pieces, slices.Compact(used), nil
+}
+
+// render returns a piece for each key, in the order of the keys. Text is its own
+// content, anything else is as the secret writes it.
+func (e *explode) render(lookup templates.Lookup) ([]piece, error) {
+	v, err := lookup(e.secret)
+	if err != nil {
+		return nil, fmt.Errorf("explode secret %s: %w", e.secret, err)
+	}
+	var fields map[string]json.RawMessage
+	if v.Text.IsZero() || json.Unmarshal(v.Text.Bytes(), &fields) != nil || fields == nil {
+		return nil, fmt.Errorf("explode secret %s: it is not a JSON object", e.secret)
+	}
+	pieces := make([]piece, 0, len(fields))
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		name := strings.Replace(e.name, "{}", key, 1)
+		if key == "" || strings.ContainsAny(key, "/\x00") || path.Clean(name) != name || strings.HasPrefix(name, "..") || len(name) > maxFileName {
+			return nil, fmt.Errorf("explode secret %s: its key %q cannot be a file name", e.secret, key)
+		}
+		content := []byte(fields[key])
+		if content[0] == '"' {
+			var text string
+			_ = json.Unmarshal(fields[key], &text) // it has been decoded once already
+			content = []byte(text)
+		}
+		pieces = append(pieces, piece{name, e.mode, content})
+	}
+	return pieces, nil
+}
+
+// maxFileName is NAME_MAX of Linux's file systems, less what temporary names add.
+const maxFileName = 200
+
+// digest tells whether two renderings are the same. It never leaves memory.
+func digest(pieces []piece) [sha256.Size]byte {
+	h := sha256.New()
+	for _, p := range slices.SortedFunc(slices.Values(pieces), func(a, b piece) int { return cmp.Compare(a.path, b.path) }) {
+		fmt.Fprintf(h, "%q %o %d ", p.path, p.mode, len(p.content))
+		_, _ = h.Write(p.content) // never fails
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}

@@ -1,0 +1,81 @@
+package agent
+
+import (
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+)
+
+// retemplate reads the templates again whose files have changed, and takes over
+// those that are right. One that is not keeps the output as it is, and is said
+// once.
+func (a *applier) retemplate() {
+	changed, fresh := a.touched(), false
+	for _, o := range a.outputs {
+		// One that is broken may be so for a file that was not known of.
+		if o.templateErr == "" && !slices.ContainsFunc(o.templates, func(path string) bool { return changed[path] }) {
+			continue
+		}
+		if !fresh {
+			fresh = true
+			a.freshLibrary()
+		}
+		next, err := o.parse()
+		if err != nil {
+			if o.templateErr != err.Error() {
+				a.log.Error("cannot use a changed template, keeping the one in use", attrs(err, "path", o.path)...)
+			}
+			o.templateErr = err.Error()
+			continue
+		}
+		o.templateErr = ""
+		if next.source == o.source {
+			continue
+		}
+		a.log.Info("template changed", "path", o.path, "templates", o.templates)
+		had := o.deps
+		o.parts, o.templates, o.source = next.parts, next.templates, next.source
+		o.uses, o.deps, o.tested = next.uses, next.deps, next.tested
+		o.good, o.gate.passed = nil, nil
+		o.dirty, o.retryAt = true, 0
+		a.depend(o, had)
+	}
+}
+
+// touched returns the template files that are not as they were when it looked
+// last, as far as that shows without reading them. One that cannot be looked at
+// counts as it was.
+func (a *applier) touched() map[string]bool {
+	touched, now := map[string]bool{}, map[string]fs.FileInfo{}
+	for _, o := range a.outputs {
+		for _, path := range o.templates {
+			if now[path] != nil {
+				continue
+			}
+			info, err := os.Stat(path)
+			if err != nil {
+				info = a.looked[path]
+			}
+			now[path] = info
+			touched[path] = info != nil && !sameFile(a.looked[path], info)
+		}
+	}
+	a.looked = now
+	return touched
+}
+
+func sameFile(a, b fs.FileInfo) bool {
+	return a != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+}
+
+// templateFiles returns the files that templates are in.
+func (p *plan) templateFiles() []string {
+	set := map[string]bool{}
+	for _, o := range p.outputs {
+		for _, path := range o.templates {
+			set[path] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(set))
+}

@@ -1,0 +1,131 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+const (
+	// watchSettle is the wait between the first event and the word of it, so that
+	// an editor's truncate and write are one change.
+	watchSettle = 100 * time.Millisecond
+	// watchPoll is how often files are looked at where they cannot be watched.
+	watchPoll = 5 * time.Second
+)
+
+// watcher tells that files may have changed. It watches their directories, for
+// saving by rename and the flip of a ConfigMap's ..data are changes too.
+type watcher struct {
+	log *slog.Logger
+	// changed receives when files are to be looked at; one signal stands for
+	// any number.
+	changed chan struct{}
+	paths   chan []string
+}
+
+func newWatcher(log *slog.Logger) *watcher {
+	return &watcher{log: log, changed: make(chan struct{}, 1), paths: make(chan []string, 1)}
+}
+
+// follow replaces the files that are watched. It does not block.
+func (w *watcher) follow(paths []string) {
+	select {
+	case <-w.paths:
+	default:
+	}
+	w.paths <- paths
+}
+
+// run watches until ctx is done. It holds no descriptor as long as there is
+// nothing to watch.
+func (w *watcher) run(ctx context.Context) {
+	var paths []string
+	var inotify *fsnotify.Watcher
+	var events <-chan fsnotify.Event
+	var errs <-chan error
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	waiting, said := false, false
+	soon := func(d time.Duration) {
+		if !waiting {
+			waiting = true
+			timer.Reset(d)
+		}
+	}
+	defer func() {
+		if inotify != nil {
+			_ = inotify.Close()
+		}
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case paths = <-w.paths:
+			soon(0)
+			if inotify == nil && len(paths) > 0 {
+				if made, err := fsnotify.NewWatcher(); err == nil {
+					inotify, events, errs = made, made.Events, made.Errors
+				}
+			}
+		case <-events:
+			soon(watchSettle)
+		case err := <-errs: // an overflow has lost events: look, whatever they were
+			w.log.Debug("watching template files had an error, looking at them", "error", err)
+			soon(watchSettle)
+		case <-timer.C:
+			waiting = false
+			err := watchAll(inotify, paths)
+			if err != nil {
+				if !said {
+					w.log.Warn("template files cannot be watched, looking at them every few seconds", "error", err)
+				}
+				soon(watchPoll)
+			}
+			said = err != nil
+			w.tell()
+		}
+	}
+}
+
+func (w *watcher) tell() {
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+}
+
+// watchAll watches the directories of paths, and those that the files really
+// are in where paths are links. Those watched already stay; one that was
+// replaced by another of its name enters anew.
+func watchAll(inotify *fsnotify.Watcher, paths []string) error {
+	if len(paths) == 0 {
+		return nil
+	}
+	if inotify == nil {
+		return fsnotify.ErrClosed
+	}
+	dirs := map[string]bool{}
+	for _, path := range paths {
+		dirs[filepath.Dir(path)] = true
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			dirs[filepath.Dir(target)] = true
+		}
+	}
+	for _, old := range inotify.WatchList() {
+		if !dirs[old] {
+			_ = inotify.Remove(old)
+		}
+	}
+	for dir := range maps.Keys(dirs) {
+		if err := inotify.Add(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
