@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -72,7 +73,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	} else {
 		ts.Check(err)
 	}
-	if want := args[0]; want != string(rune('0'+code)) {
+	if want := args[0]; want != strconv.Itoa(code) {
 		ts.Fatalf("%v exits with %d, want %s", args[1:], code, want)
 	}
 }
