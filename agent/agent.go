@@ -158,7 +158,7 @@ func (a *Agent) start(b *build) {
 	a.refresh.wrapper = a.opts.Child.Once
 	a.onDemand = newOnDemand(a.clock, a.log, a.refresh.fetcher)
 	a.configureOnDemand(b, true)
-	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled, Child: a.childPID})
+	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled, Child: a.childProcess})
 	a.apply = newApplier(a.log, a.clock)
 	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.publish
 	a.apply.published, a.apply.remember = a.published, a.remember
@@ -251,6 +251,7 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 		case <-a.watcher.changed:
 			step = func() {
 				a.apply.retemplate()
+				a.retemplate()
 				a.pass(ctx, false)
 			}
 		case r := <-a.rollbacks:

@@ -60,7 +60,9 @@ type supervised struct {
 	program *process.Program
 	// touched says that a file of the child's has changed since.
 	touched bool
-	said    string // the error that was logged last
+	// said is the error of the environment, and broken that of changed templates,
+	// that was logged last.
+	said, broken string
 }
 
 func newSupervised(log *slog.Logger, opts ChildOptions) *supervised {
@@ -121,22 +123,43 @@ func (c *supervised) waits() error {
 	}
 }
 
-// published is told what a file now holds. A file that names no target is the
-// child's affair. What was only put right is not: the child has read it, and may
+// published is told what a file is about to hold. A file that names no target is
+// the child's affair. What was only put right is not: the child has read it, and may
 // be the one who removes it.
 func (c *supervised) published(o *output, versions []notify.SecretVersion) {
-	if o != nil && len(o.notify) == 0 && (o.named == nil || !slices.Equal(o.named, versions)) {
+	if len(o.notify) == 0 && (o.good == nil || !slices.Equal(o.named, versions)) {
 		c.touched = true
 	}
 }
 
-// childPID returns the pid of a child that can be told something, or 0.
-func (a *Agent) childPID() int {
-	pid, err := a.child.sup.PID()
-	if err != nil {
-		return 0
+// retemplate has the included files of templates read again that have changed. What
+// is wrong leaves the child as it is, and is said once.
+func (a *Agent) retemplate() {
+	c := a.child
+	if c.spec == nil || len(c.spec.included) == 0 {
+		return
 	}
-	return pid
+	a.build.freshLibrary()
+	next, err := a.build.newChild()
+	if err != nil {
+		if c.broken != err.Error() {
+			c.broken = err.Error()
+			c.log.Error("cannot use a changed template of the child's environment, keeping the one in use", attrs(err)...)
+		}
+		return
+	}
+	c.broken = ""
+	c.configure(next)
+}
+
+// childProcess returns the pid and the start of a child that can be told something,
+// or 0.
+func (a *Agent) childProcess() (pid int, since time.Time) {
+	pid, since, err := a.child.sup.Child()
+	if err != nil {
+		return 0, time.Time{}
+	}
+	return pid, since
 }
 
 // publish brings file views, the endpoint and the child in line with snap, in
@@ -165,7 +188,7 @@ func (a *Agent) applyChild(snap *store.Snapshot) {
 		}
 		return
 	}
-	if c.made == nil || !c.made.current(snap) {
+	if c.made == nil || !c.made.deps.current(snap) {
 		c.made = c.spec.render(snap, a.optional, os.Environ())
 	}
 	next := c.spec.program
@@ -188,7 +211,9 @@ func (a *Agent) applyChild(snap *store.Snapshot) {
 			return
 		}
 	}
-	c.set(&next)
+	if c.set(&next) {
+		a.recordEnvironment(c.made.deps)
+	}
 }
 
 // optional reports whether a configured secret may be absent.
@@ -196,15 +221,19 @@ func (a *Agent) optional(name string) bool {
 	return slices.ContainsFunc(a.build.secrets, func(s *schedule) bool { return s.name == name && !s.required })
 }
 
-func (c *supervised) set(next *process.Program) {
+// set hands a program to the supervisor, and reports whether its environment is
+// another than before.
+func (c *supervised) set(next *process.Program) (changed bool) {
 	if c.said != "" {
 		c.log.Info("the child's environment is right again")
 		c.said = ""
 	}
 	prev := c.program
-	act := prev == nil || c.touched || prev.Path != next.Path || !slices.Equal(prev.Args, next.Args) || !prev.Env.Equal(next.Env)
+	changed = prev == nil || !prev.Env.Equal(next.Env)
+	act := changed || c.touched || prev.Path != next.Path || !slices.Equal(prev.Args, next.Args)
 	c.program, c.touched = next, false
 	c.sup.Set(next, act)
+	return changed
 }
 
 // degrade says why the child stays as it is; the same reason only once.

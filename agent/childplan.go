@@ -22,15 +22,18 @@ type childSpec struct {
 	vars        []childVar
 	from        []config.EnvFrom
 	allow, deny []string
-	// uses are the secrets that vars and from name.
-	uses []string
+	// included are the files that templates of vars include.
+	included []string
 }
 
 // childVar is one variable and the template of its value.
 type childVar struct {
 	name string
 	tmpl *templates.Template
-	uses []string
+	// uses are the secrets that it names, and tested those of which it asks whether
+	// they are there.
+	uses   []string
+	tested map[string]bool
 }
 
 // newChild builds the child that the configuration asks for; nil if it asks for
@@ -48,21 +51,24 @@ func (p *plan) newChild() (*childSpec, error) {
 	}
 	for i := range e.EnvFrom {
 		f := &e.EnvFrom[i]
-		if !slices.ContainsFunc(p.secrets, func(s *schedule) bool { return s.name == f.Secret }) && f.Secret != "" {
-			err := p.unknownSecret(templates.SecretUse{Name: f.Secret})
-			errs = append(errs, p.cfg.Errorf([]any{&f.Secret, f}, hintOf(err), "exec.env_from: there is no secret %q", f.Secret))
+		if f.Secret != "" && !p.configured(f.Secret) {
+			errs = append(errs, p.cfg.Errorf([]any{&f.Secret, f}, p.configuredHint(), "exec.env_from: there is no secret %q", f.Secret))
 		}
 		if f.Prefix != "" && !process.IsName(f.Prefix) {
 			errs = append(errs, p.cfg.Errorf([]any{&f.Prefix, f}, "", "exec.env_from: no variable's name can begin with %q", f.Prefix))
 		}
-		c.use(f.Secret)
 	}
 	return c, errors.Join(errs...)
 }
 
 // startsProcesses reports whether the agent starts programs beside the child.
 func startsProcesses(cfg *config.Config) bool {
-	return slices.ContainsFunc(cfg.Targets, func(t config.Target) bool { return len(t.Command) > 0 })
+	return slices.ContainsFunc(cfg.Files, func(f config.File) bool { return f.Check != nil }) ||
+		slices.ContainsFunc(cfg.Bundles, func(b config.Bundle) bool { return b.Check != nil }) ||
+		slices.ContainsFunc(cfg.Targets, func(t config.Target) bool {
+			return len(t.Command) > 0 || t.Confirm != nil && len(t.Confirm.Command) > 0 ||
+				slices.ContainsFunc(t.Ladder, func(s config.Step) bool { return len(s.Command) > 0 })
+		})
 }
 
 // childCommand finds the program. One that the configuration names has to be such
@@ -110,17 +116,20 @@ func (p *plan) childVar(c *childSpec, name string) error {
 	if err != nil {
 		return keyed(key, err)
 	}
-	v := childVar{name: name, tmpl: tmpl}
+	v := childVar{name: name, tmpl: tmpl, tested: map[string]bool{}}
 	var errs []error
 	for _, use := range tmpl.Secrets() {
+		v.tested[use.Name] = v.tested[use.Name] || use.Test
 		v.uses = append(v.uses, use.Name)
-		c.use(use.Name)
-		if !slices.ContainsFunc(p.secrets, func(s *schedule) bool { return s.name == use.Name }) {
+		if !p.configured(use.Name) {
 			errs = append(errs, p.unknownSecret(use))
 		}
 	}
 	v.uses = slices.Compact(v.uses) // they are sorted
 	c.vars = append(c.vars, v)
+	for _, name := range tmpl.Files() {
+		c.included = append(c.included, filepath.Join(p.cfg.TemplateDir, filepath.FromSlash(name)))
+	}
 	return errors.Join(errs...)
 }
 
@@ -143,10 +152,29 @@ func keyed(key string, err error) error {
 	return &named
 }
 
-func (c *childSpec) use(name string) {
-	if !slices.Contains(c.uses, name) {
-		c.uses = append(c.uses, name)
+// names returns the secrets that the environment is made of, as far as the
+// configuration names them.
+func (c *childSpec) names() []string {
+	var list []string
+	for _, f := range c.from {
+		list = append(list, f.Secret)
 	}
+	for _, v := range c.vars {
+		list = append(list, v.uses...)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+func (c *childSpec) outlook() *PlannedChild {
+	p := &PlannedChild{Program: c.program.Path, OnChange: c.program.OnChange.String()}
+	for _, v := range c.vars {
+		p.Variables = append(p.Variables, v.name)
+	}
+	for _, f := range c.from {
+		p.FromSecrets = append(p.FromSecrets, f.Secret)
+	}
+	return p
 }
 
 // childEnv is what the environment came to.
@@ -154,75 +182,80 @@ type childEnv struct {
 	env *process.Environment
 	// deps are the versions of the secrets that the outcome depends on, nil for
 	// one that was never read.
-	deps map[string]*secret.Version
+	deps versions
 	// waiting names a secret that was never read, and that is needed.
 	waiting string
 	err     error
 }
 
-// current reports whether the outcome would be the same from snap.
-func (e *childEnv) current(snap *store.Snapshot) bool {
-	for name, v := range e.deps {
-		if now, _ := snap.Get(name); now.Version != v {
-			return false
-		}
-	}
-	return true
-}
-
 // render works out the environment from one snapshot. A variable that uses a
-// secret which may be absent, and is, is left out.
+// secret which may be absent, and is, is left out, unless it asks for that itself.
 func (c *childSpec) render(snap *store.Snapshot, optional func(name string) bool, environ []string) *childEnv {
-	out := &childEnv{deps: map[string]*secret.Version{}}
-	depend := func(name string) store.Entry {
-		e, _ := snap.Get(name)
-		out.deps[name] = e.Version
-		return e
-	}
-	// unread reports whether name has no version, and notes it if it is needed.
-	unread := func(name string) bool {
-		e := depend(name)
-		if e.Version == nil && !(optional(name) && absent(e.Err)) && out.waiting == "" {
-			out.waiting = name
-		}
-		return e.Version == nil
-	}
-	var vars []process.Var
-	var errs []error
+	m := &childMaking{childEnv: childEnv{deps: versions{}}, snap: snap, optional: optional}
 	for _, f := range c.from {
-		if unread(f.Secret) {
+		if m.missing(f.Secret) {
 			continue
 		}
-		keys, err := process.Keys("exec.env_from, secret "+f.Secret, f.Prefix, f.Upper, depend(f.Secret).Version.Text)
-		vars = append(vars, keys...)
-		errs = append(errs, err)
+		keys, err := process.Keys("exec.env_from, secret "+f.Secret, f.Prefix, f.Upper, m.depend(f.Secret).Version.Text)
+		m.vars, m.errs = append(m.vars, keys...), append(m.errs, err)
 	}
 	pass := templates.NewPass(lookup(snap))
 	for _, v := range c.vars {
-		missing := false
-		for _, name := range v.uses {
-			missing = unread(name) || missing
-		}
-		if missing {
-			continue
-		}
-		res, err := pass.Render(v.tmpl)
-		for _, name := range res.Used {
-			depend(name)
-		}
-		var notRead *notReadError
-		switch {
-		case errors.As(err, &notRead): // a name that the template computed
-			unread(notRead.name)
-		case err != nil:
-			errs = append(errs, keyed("exec.env."+v.name, err))
-		default:
-			vars = append(vars, process.Var{Name: v.name, Value: secret.NewValue(string(res.Content)), From: "exec.env." + v.name})
-		}
+		m.add(pass, &v)
 	}
-	if out.err = errors.Join(errs...); out.err != nil || out.waiting != "" {
-		return out
+	out := &m.childEnv
+	if out.err = errors.Join(m.errs...); out.err == nil && out.waiting == "" {
+		out.env, out.err = process.NewEnvironment(process.Inherit(environ, c.allow, c.deny), m.vars)
 	}
-	out.env, out.err = process.NewEnvironment(process.Inherit(environ, c.allow, c.deny), vars)
 	return out
+}
+
+// childMaking is an environment in the making.
+type childMaking struct {
+	childEnv
+	snap     *store.Snapshot
+	optional func(name string) bool
+	vars     []process.Var
+	errs     []error
+}
+
+// depend notes that the outcome depends on a secret.
+func (m *childMaking) depend(name string) store.Entry {
+	e, _ := m.snap.Get(name)
+	m.deps[name] = e.Version
+	return e
+}
+
+// missing reports whether a secret has no version, and notes it if it is needed.
+func (m *childMaking) missing(name string) bool {
+	e := m.depend(name)
+	if e.Version == nil && !(m.optional(name) && absent(e.Err)) && m.waiting == "" {
+		m.waiting = name
+	}
+	return e.Version == nil
+}
+
+// add renders one variable.
+func (m *childMaking) add(pass *templates.Pass, v *childVar) {
+	missing := false
+	for _, name := range v.uses {
+		doesWithout := v.tested[name] && m.optional(name) && absent(m.depend(name).Err)
+		missing = m.missing(name) && !doesWithout || missing
+	}
+	if missing {
+		return
+	}
+	res, err := pass.Render(v.tmpl)
+	for _, name := range res.Used {
+		m.depend(name)
+	}
+	var notRead *notReadError
+	switch {
+	case errors.As(err, &notRead): // a name that the template computed
+		m.missing(notRead.name)
+	case err != nil:
+		m.errs = append(m.errs, keyed("exec.env."+v.name, err))
+	default:
+		m.vars = append(m.vars, process.Var{Name: v.name, Value: secret.NewValue(string(res.Content)), From: "exec.env." + v.name})
+	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"secretsd/agent/notify"
 	"secretsd/sinks/endpoint"
+	"secretsd/sinks/process"
 )
 
 // tone is how a state is coloured.
@@ -38,6 +39,7 @@ func appendPage(st *Status, now time.Time, follow bool) []byte {
 	m.secrets(st.Secrets, now)
 	m.files(st.Files, now)
 	m.targets(st.Targets, now)
+	m.child(st.Child, now)
 	m.clients(st, now)
 	m.WriteString("</main></body></html>\n")
 	return []byte(m.String())
@@ -173,6 +175,20 @@ func (m *markup) targets(list []notify.TargetStatus, now time.Time) {
 		row(html.EscapeString(t.Name), cell(coloured(colour, t.Describe())+explained(t.Error, t.Hint)), html.EscapeString(t.Kind),
 			past(t.OwedSince, now, ""), failed, past(t.LastTold, now, " ago"))
 	}
+}
+
+func (m *markup) child(c *process.Status, now time.Time) {
+	if c == nil {
+		return
+	}
+	defer m.end()
+	row := m.table("Child", "Process", "State", "For", "Starts", "Crashes", "Last exit")
+	colour, since, pid := warn, "", "none"
+	if c.State == process.Running {
+		colour, since, pid = fine, ago(now.Sub(c.StartedAt)), fmt.Sprint(c.PID)
+	}
+	row(pid, cell(coloured(colour, strings.ReplaceAll(string(c.State), "_", " "))+explained(c.Error, "")), since,
+		fmt.Sprint(c.Starts), fmt.Sprint(c.Crashes), html.EscapeString(c.LastExit))
 }
 
 func (m *markup) clients(st *Status, now time.Time) {

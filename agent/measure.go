@@ -22,6 +22,9 @@ func (a *Agent) measure() metrics.State {
 	if p.build.cfg.Endpoint != nil {
 		m.Endpoint = a.measureEndpoint(&st, p)
 	}
+	if c := st.Child; c != nil {
+		m.Child = &metrics.Child{Running: c.PID > 0, Starts: c.Starts, Crashes: c.Crashes}
+	}
 	for _, s := range st.Secrets {
 		m.Secrets = append(m.Secrets, metrics.Secret{Name: s.Name, VersionID: s.VersionID, ConfirmedAt: s.ConfirmedAt,
 			Age: time.Duration(s.AgeSeconds * float64(time.Second)), Stale: s.Stale, Expired: s.Expired, Held: s.Held != "", Failures: s.failures})

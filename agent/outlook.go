@@ -18,6 +18,8 @@ type Outlook struct {
 	Secrets []PlannedSecret `json:"secrets"`
 	Outputs []PlannedOutput `json:"outputs"`
 	Targets []PlannedTarget `json:"targets"`
+	// Child is nil where none is run.
+	Child *PlannedChild `json:"child,omitempty"`
 	// CallsPerMonth are those to Secrets Manager in 30 days in which nothing
 	// changes, fails or is asked for, and USDPerMonth is their price, without that
 	// of the secrets themselves.
@@ -36,7 +38,8 @@ type PlannedSecret struct {
 	// Interval is between two reads.
 	Interval string `json:"interval"`
 	Required bool   `json:"required"`
-	// UsedBy are the files and bundles that are rendered from it.
+	// UsedBy are the files and bundles that are rendered from it, and "exec" for
+	// the environment of the child.
 	UsedBy []string `json:"used_by,omitempty"`
 }
 
@@ -58,6 +61,18 @@ type PlannedTarget struct {
 	How string `json:"how"`
 	// ToldOf are the files and bundles that it is told of.
 	ToldOf []string `json:"told_of,omitempty"`
+}
+
+// PlannedChild is the program that will be run.
+type PlannedChild struct {
+	// Program is its file. Its arguments may hold anything, and are left out.
+	Program string `json:"program"`
+	// Variables are those that the configuration names; the keys of FromSecrets
+	// come to them.
+	Variables   []string `json:"variables,omitempty"`
+	FromSecrets []string `json:"from_secrets,omitempty"`
+	// OnChange is what a change does to it.
+	OnChange string `json:"on_change"`
 }
 
 const (
@@ -92,6 +107,12 @@ func Foresee(ctx context.Context, cfg *config.Config, opts Options) (Outlook, er
 		}
 		for _, name := range o.notify {
 			toldOf[name] = append(toldOf[name], o.path)
+		}
+	}
+	if c := b.child; c != nil {
+		out.Child = c.outlook()
+		for _, name := range c.names() {
+			usedBy[name] = append(usedBy[name], "exec")
 		}
 	}
 	for _, s := range b.secrets {

@@ -22,6 +22,9 @@ import (
 // Preview is what [Render] would do.
 type Preview struct {
 	Files []FilePreview `json:"files"`
+	// Child is what would become of the child's environment: ready, waiting or
+	// failed; empty where no child is run.
+	Child string `json:"child,omitempty"`
 	// Missing are the secrets that could not be read, by configured name.
 	Missing []string `json:"missing,omitempty"`
 
@@ -44,7 +47,7 @@ type FilePreview struct {
 
 // Failed reports whether anything is wrong beside secrets that could not be read.
 func (p *Preview) Failed() bool {
-	return slices.ContainsFunc(p.Files, func(f FilePreview) bool { return f.Outcome == "failed" })
+	return p.Child == "failed" || slices.ContainsFunc(p.Files, func(f FilePreview) bool { return f.Outcome == "failed" })
 }
 
 // Err returns all that is wrong, joined, or nil.
@@ -80,7 +83,28 @@ func PreviewRender(ctx context.Context, cfg *config.Config, opts Options, diff b
 	for _, o := range b.outputs {
 		p.Files = append(p.Files, p.preview(o, render, snap, optional, diff))
 	}
+	if b.child != nil {
+		p.previewChild(b.child, snap, optional)
+	}
 	return p, nil
+}
+
+func (p *Preview) previewChild(c *childSpec, snap *store.Snapshot, optional map[string]bool) {
+	made := c.render(snap, func(name string) bool { return optional[name] }, os.Environ())
+	if made.err == nil && made.waiting == "" {
+		next := c.program
+		next.Env = made.env
+		made.err = next.Check()
+	}
+	switch {
+	case made.err != nil:
+		p.Child = "failed"
+		p.errs = append(p.errs, made.err)
+	case made.waiting != "":
+		p.Child = "waiting"
+	default:
+		p.Child = "ready"
+	}
 }
 
 func (p *Preview) preview(o *output, render rendering, snap *store.Snapshot, optional map[string]bool, diff bool) FilePreview {

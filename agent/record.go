@@ -160,4 +160,12 @@ func (a *Agent) recordPublished(path string, versions []notify.SecretVersion) {
 	}
 }
 
+// recordEnvironment writes down that the child's environment is made of these
+// versions.
+func (a *Agent) recordEnvironment(made versions) {
+	for _, v := range made.named() {
+		_ = a.audit.record(audit.Entry{Event: "publish", Via: "environment", Secret: v.Name, VersionID: v.VersionID, Outcome: "ok"})
+	}
+}
+
 func cut(id string) string { return id[:min(len(id), maxAuditedID)] }

@@ -77,5 +77,10 @@ func (p *plan) templateFiles() []string {
 			set[path] = true
 		}
 	}
+	if p.child != nil {
+		for _, path := range p.child.included {
+			set[path] = true
+		}
+	}
 	return slices.Sorted(maps.Keys(set))
 }

@@ -169,11 +169,11 @@ func TestTheChildIsAsWithoutUs(t *testing.T) {
 func TestTheChildLeadsAGroupInOurSession(t *testing.T) {
 	w := newWrapper(t)
 	w.conf("  on_change: none", "")
-	p := w.exec("/bin/sh", "-c", `cut -d' ' -f1,4,5,6 /proc/$$/stat; exit 3`)
-	out, code := p.wait()
+	p := w.exec("/bin/sh", "-c", `cut -d' ' -f1,4,5,6 /proc/$$/stat > "$1/stat"; exit 3`, "sh", w.dir)
+	_, code := p.wait()
 	var pid, parent, group, session int
-	if _, err := fmt.Sscan(out[strings.LastIndex(strings.TrimSpace(out), "\n")+1:], &pid, &parent, &group, &session); err != nil {
-		t.Fatalf("%v in %q", err, out)
+	if _, err := fmt.Sscan(content(w.path("stat")), &pid, &parent, &group, &session); err != nil {
+		t.Fatalf("%v in %q", err, content(w.path("stat")))
 	}
 	own, _, _ := syscall.Syscall(syscall.SYS_GETSID, 0, 0, 0)
 	if code != 3 || pid != group || parent != p.cmd.Process.Pid || session != int(own) {
@@ -195,12 +195,15 @@ func TestTheExitCodeIsPassedOn(t *testing.T) {
 // TestARotationRestartsTheChild: once, with file and environment of one version.
 func TestARotationRestartsTheChild(t *testing.T) {
 	w := newWrapper(t)
-	w.conf(`  env: {DB: '{{ secret "db" }}', VERSION: '{{ version "db" }}'}`, fmt.Sprintf(`files: [{path: %s, contents: '{{ secret "db" }}'}]`, w.file))
+	w.conf(`  env: {DB: '{{ secret "db" }}', VERSION: '{{ version "db" }}'}`, fmt.Sprintf("files: [{path: %s, contents: '{{ secret \"db\" }}'}]\naudit: {path: %s/audit}", w.file, w.dir))
 	p := w.exec("/bin/sh", "-c", `echo "$DB $(cat "$1/out")" >> "$1/starts"; echo $$ > "$1/pid"; while :; do sleep 0.05; done`, "sh", w.dir)
 	eventually(t, "the child runs", func() bool { return content(w.path("starts")) == "one one\n" })
 	w.set("db", "two")
 	eventually(t, "it runs with the new version", func() bool { return content(w.path("starts")) == "one one\ntwo two\n" })
 	steady(t, "it was started once", func() bool { return content(w.path("starts")) == "one one\ntwo two\n" })
+	if n := strings.Count(content(w.path("audit")), `"via":"environment","secret":"db"`); n != 2 {
+		t.Errorf("the audit log has %d lines of the environment:\n%s", n, content(w.path("audit")))
+	}
 	pid := w.pid("pid")
 	p.signal(syscall.SIGTERM)
 	if _, code := p.wait(); code != 143 || lives(pid) {
@@ -233,6 +236,57 @@ targets: [{name: other, process: {pid_file: DIR/other.pid}}]`, "start \n"},
 			steady(t, "it stays so", func() bool { return content(w.path("log")) == tt.want })
 		})
 	}
+}
+
+// TestTheChildAsATarget: a file's change is told by the target's signal; one that
+// comes with a new environment is one action, the restart.
+func TestTheChildAsATarget(t *testing.T) {
+	const script = `trap 'echo HUP >> "$1/log"' HUP; trap 'echo TERM >> "$1/log"; exit' TERM; echo "start $DB" >> "$1/log"; while :; do sleep 0.02; done`
+	files := `files: [{path: DIR/out, contents: '{{ secret "db" }}', notify: [app]}]
+targets: [{name: app, signal: HUP, process: {child: true}}]`
+	for _, tt := range []struct{ name, exec, want string }{
+		{"the file alone", "", "start \nHUP\n"},
+		{"file and environment", "\n" + `  env: {DB: '{{ secret "db" }}'}`, "start one\nTERM\nstart two\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWrapper(t)
+			w.conf(w.shell(script)+tt.exec, strings.ReplaceAll(files, "DIR", w.dir))
+			secretsd(t, cleanEnv(), "run", "--config", w.fixture.conf).until("msg=ready")
+			eventually(t, "the child runs", func() bool { return strings.HasPrefix(content(w.path("log")), "start") })
+			steady(t, "it was started after the publication", func() bool { return !strings.Contains(content(w.path("log")), "HUP") })
+			w.set("db", "two")
+			eventually(t, "the change is done", func() bool { return content(w.path("log")) == tt.want })
+			steady(t, "it was one action", func() bool { return content(w.path("log")) == tt.want })
+		})
+	}
+}
+
+// TestTemplatesOfTheChildAreFollowed: a file's template, and what a variable's
+// includes.
+func TestTemplatesOfTheChildAreFollowed(t *testing.T) {
+	w := newWrapper(t)
+	write(t, w.path("file.tmpl"), "one")
+	write(t, w.path("part.tmpl"), "one")
+	w.conf(w.shell(`echo "start $PART $(cat "$1/out")" >> "$1/log"; while :; do sleep 0.02; done`)+"\n"+`  env: {PART: '{{ include "part.tmpl" }}'}`,
+		fmt.Sprintf("files: [{path: %[1]s/out, template: %[1]s/file.tmpl}]\ntemplate_dir: %[1]s", w.dir))
+	p := secretsd(t, cleanEnv(), "run", "--config", w.fixture.conf)
+	p.until("msg=ready")
+	eventually(t, "the child runs", func() bool { return content(w.path("log")) == "start one one\n" })
+	write(t, w.path("file.tmpl"), "two")
+	eventually(t, "it runs with the new file", func() bool { return content(w.path("log")) == "start one one\nstart one two\n" })
+	write(t, w.path("part.tmpl"), "{{ nonsense }}")
+	p.until("cannot use a changed template of the child's environment")
+	write(t, w.path("part.tmpl"), "two")
+	eventually(t, "it runs with the new variable", func() bool {
+		return content(w.path("log")) == "start one one\nstart one two\nstart two two\n"
+	})
+	// Somebody else's hand is put right, and is none of the child's affair.
+	if err := os.Remove(w.path("out")); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(syscall.SIGHUP)
+	eventually(t, "the file is back", func() bool { return content(w.path("out")) == "two" })
+	steady(t, "the child was left alone", func() bool { return strings.Count(content(w.path("log")), "start") == 3 })
 }
 
 // TestWhatIsWrongLeavesTheChildAlone: a value that no variable can hold, and a

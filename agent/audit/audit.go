@@ -37,7 +37,7 @@ const Stdout = "-"
 type Entry struct {
 	Time time.Time `json:"time"`
 	// Event is "get", "refresh", "describe", "call" or "publish", and Via
-	// "endpoint", "control" or "file".
+	// "endpoint", "control", "file" or "environment".
 	Event string `json:"event"`
 	Via   string `json:"via"`
 	// Operation is the one that an SDK named, which for a call was refused.

@@ -66,6 +66,10 @@ var (
 	owedSince     = gauge("secretsd_notification_owed_since_timestamp_seconds", "When the change was published that the target has not been told of, in seconds since the epoch.", "target")
 	notifications = counter("secretsd_notifications_total", "Notifications by what became of them; a failed one is tried again.", "target", "outcome")
 
+	childRunning = gauge("secretsd_child_running", "Whether the program of exec runs.")
+	childStarts  = counter("secretsd_child_starts_total", "Starts of the program of exec.")
+	childCrashes = counter("secretsd_child_crashes_total", "How often the program of exec has ended by itself.")
+
 	requests       = counter("secretsd_endpoint_requests_total", "Requests to the endpoint by what they were answered.", "outcome")
 	clientRequests = counter("secretsd_endpoint_client_requests_total", "Requests of one client by what they were answered.", "client", "outcome")
 	clientSeen     = gauge("secretsd_endpoint_client_last_request_timestamp_seconds", "When the client last came, in seconds since the epoch.", "client")
@@ -96,6 +100,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	s.secrets(e)
 	s.files(e)
 	s.targets(e)
+	if c := s.Child; c != nil {
+		e.show(childRunning, truth(c.Running))
+		e.show(childStarts, float64(c.Starts))
+		e.show(childCrashes, float64(c.Crashes))
+	}
 	if s.Endpoint != nil {
 		s.Endpoint.show(e)
 		s.Endpoint.Latency.took.Collect(ch)

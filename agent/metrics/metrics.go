@@ -28,6 +28,8 @@ type State struct {
 	Secrets []Secret
 	Files   []File
 	Targets []Target
+	// Child is nil where none is run.
+	Child *Child
 
 	AWS AWS
 
@@ -49,6 +51,12 @@ type State struct {
 
 	// AuditLost counts the audit lines that could not be written.
 	AuditLost uint64
+}
+
+// Child is the supervised child.
+type Child struct {
+	Running         bool
+	Starts, Crashes uint64
 }
 
 // AWS is what was asked of AWS since the source was opened.

@@ -38,7 +38,7 @@ func Attempts(grace time.Duration) func(Target, Change) error {
 }
 
 // AttemptsWithChild makes real attempts beside a supervised child.
-func AttemptsWithChild(grace time.Duration, child func() int) func(Target, Change) error {
+func AttemptsWithChild(grace time.Duration, child func() (pid int, since time.Time)) func(Target, Change) error {
 	w := newTellers(grace, child)
 	return func(t Target, c Change) error {
 		return w.tell(context.Background(), t.withDefaults(), 0, c.stamped())

@@ -41,10 +41,10 @@ type Options struct {
 	// of this package is held. It must not block: the target waits for it.
 	Settled func(target string, o Outcome)
 	// Child returns the pid of the supervised child, which must not have been
-	// reaped, or 0 while there is none that could be told: it is not running, or is
-	// about to be replaced anyway. Nil means that none is supervised. It is called
-	// from many goroutines and must not block.
-	Child func() (pid int)
+	// reaped, and when its start began, or 0 while there is none that could be told:
+	// it is not running, or is about to be replaced anyway. Nil means that none is
+	// supervised. It is called from many goroutines and must not block.
+	Child func() (pid int, since time.Time)
 }
 
 // OutcomeKind says how an attempt, or a debt, ended.

@@ -20,12 +20,12 @@ type world interface {
 // command of one has left behind does not keep back another.
 type tellers struct {
 	grace time.Duration
-	child func() int
+	child func() (int, time.Time)
 	steps map[int]*teller
 	asker *teller
 }
 
-func newTellers(grace time.Duration, child func() int) *tellers {
+func newTellers(grace time.Duration, child func() (int, time.Time)) *tellers {
 	return &tellers{grace: grace, child: child, steps: map[int]*teller{}, asker: &teller{grace: grace}}
 }
 
@@ -49,7 +49,8 @@ func (w *tellers) probe(ctx context.Context, t Target, c Change) error {
 // The kind of step decides how; every kind has its own file.
 type teller struct {
 	grace time.Duration // between SIGTERM and SIGKILL
-	child func() int    // the supervised child's pid; nil if there is none
+	// child returns the supervised child's pid and start; nil if there is none.
+	child func() (int, time.Time)
 	// stray is closed when a command has ended that could not be ended; nil if
 	// there is none.
 	stray <-chan struct{}
@@ -61,6 +62,8 @@ func (w *teller) tell(ctx context.Context, target string, s Step, c Change) erro
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 	switch {
+	case s.Process != nil && s.Process.Child && w.childHasRead(c):
+		return errUnneeded
 	case s.Process != nil:
 		return w.signalProcess(ctx, s, c)
 	case s.HTTP != nil:
@@ -76,9 +79,20 @@ func (w *teller) childPid() (int, error) {
 	if w.child == nil {
 		return 0, &failure{msg: "there is no supervised child", hint: "say in exec what is to be run, or find the process in another way"}
 	}
-	pid := w.child()
+	pid, _ := w.child()
 	if pid <= 0 {
 		return 0, &failure{class: absent, msg: "the supervised child is not running"}
 	}
 	return pid, nil
+}
+
+// childHasRead reports whether the child began after c was published. The kernel's
+// start times are too coarse for a child that is started for the same change; we
+// know better when we started it.
+func (w *teller) childHasRead(c Change) bool {
+	if w.child == nil || c.Boottime == 0 {
+		return false
+	}
+	pid, since := w.child()
+	return pid > 0 && since.After(c.At)
 }

@@ -106,6 +106,11 @@ func printPreview(w io.Writer, p *agent.Preview) error {
 			return fmt.Errorf("write output: %w", err)
 		}
 	}
+	if p.Child != "" {
+		if _, err := fmt.Fprintf(w, "%-10s environment of the child\n", p.Child); err != nil {
+			return fmt.Errorf("write output: %w", err)
+		}
+	}
 	return nil
 }
 

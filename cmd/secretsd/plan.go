@@ -20,7 +20,7 @@ func newPlan(e env) *cobra.Command {
 		Short: "Say what would be read, written and told, and what the reading costs",
 		Long: `plan reads the configuration as check does, and prints which secrets the agent
 would read and how often, which files it would write from them, whom it would tell,
-and what the calls to AWS cost in a month in which nothing changes. It asks no
+which program it would run, and what the calls to AWS cost in a month in which nothing changes. It asks no
 network and writes nothing.
 
 Clients of the endpoint that read secrets on demand cause calls of their own,
@@ -63,6 +63,10 @@ func printOutlook(out io.Writer, o *agent.Outlook) error {
 	fmt.Fprintln(w, "\nTELL\tBY\tOF")
 	for _, t := range o.Targets {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", t.Name, t.How, list(t.ToldOf))
+	}
+	if c := o.Child; c != nil {
+		fmt.Fprintln(w, "\nRUN\tVARIABLES\tKEYS OF\tON CHANGE")
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", c.Program, list(c.Variables), list(c.FromSecrets), c.OnChange)
 	}
 	if o.CallsPerMonth > 0 {
 		fmt.Fprintf(w, "\n%d calls to AWS in 30 days, %.2f USD\n", o.CallsPerMonth, o.USDPerMonth)

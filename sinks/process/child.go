@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // scope is whom a signal to the child goes to.
@@ -29,7 +30,8 @@ const (
 // child is one program that was started. What it does is functions, so that tests
 // of the schedule need no process.
 type child struct {
-	pid int
+	pid   int
+	since time.Time // when its start began
 	// exited is closed when the leader has ended; it is not reaped then.
 	exited <-chan struct{}
 	// stops receives the signals that have stopped it.

@@ -58,7 +58,6 @@ type runner struct {
 	killed     bool
 	next       next
 	failures   int
-	started    time.Time
 	// asked is when the first request to end was forwarded.
 	asked time.Time
 	// owed is a signal that cur is sent once it handles it, since owedSince.
@@ -163,6 +162,7 @@ func (r *runner) launch() {
 		r.next = none
 		return
 	}
+	since := time.Now()
 	c, err := r.s.start(p)
 	if err != nil {
 		if r.s.opts.Once {
@@ -174,13 +174,14 @@ func (r *runner) launch() {
 		r.backOff()
 		return
 	}
-	r.cur, r.program, r.started, r.next = c, p, time.Now(), none
+	c.since = since
+	r.cur, r.program, r.next = c, p, none
 	r.gone, r.left, r.stopped, r.ending, r.killed, r.owed = false, false, false, false, false, 0
 	r.deadline.Stop()
 	r.poll.Stop()
 	r.s.note(func(st *Status) {
 		r.s.cur, r.s.replacing = c, r.s.replacing && r.s.acting
-		st.State, st.PID, st.StartedAt, st.NextStart, st.Error = Running, c.pid, r.started, time.Time{}, ""
+		st.State, st.PID, st.StartedAt, st.NextStart, st.Error = Running, c.pid, since, time.Time{}, ""
 		st.Starts++
 	})
 	r.log.Info("started the child", "pid", c.pid, "program", p.Path)
@@ -317,12 +318,12 @@ func (r *runner) killNow() {
 
 // reap is the end of a child and the beginning of what comes next.
 func (r *runner) reap() {
-	pid, exit := r.cur.pid, r.cur.reap()
+	pid, since, exit := r.cur.pid, r.cur.since, r.cur.reap()
 	r.deadline.Stop()
 	r.poll.Stop()
 	r.cur, r.exit = nil, exit
 	crashed := r.next == backOff
-	if time.Since(r.started) >= steadyAfter {
+	if time.Since(since) >= steadyAfter {
 		r.failures = 0
 	}
 	r.s.note(func(st *Status) {

@@ -78,7 +78,7 @@ type Status struct {
 	State State `json:"state"`
 	// PID is the child's, or 0.
 	PID int `json:"pid,omitempty"`
-	// StartedAt is when the child that runs, or ran last, was started.
+	// StartedAt is when the start of the child that runs, or ran last, began.
 	StartedAt time.Time `json:"started_at,omitzero"`
 	// Starts counts all children, and Crashes those that have ended by
 	// themselves.
@@ -157,14 +157,15 @@ func (s *Supervisor) Signal(sig syscall.Signal) error {
 	return c.send(sig, leader)
 }
 
-// PID returns the child's process id, for somebody who looks closer before
-// telling it something. The error is [ErrNoChild] if there is nobody to tell.
-func (s *Supervisor) PID() (int, error) {
+// Child returns the child's process id and when its start began, for somebody who
+// looks closer before telling it something. The error is [ErrNoChild] if there is
+// nobody to tell.
+func (s *Supervisor) Child() (pid int, since time.Time, err error) {
 	c, err := s.tellable()
 	if err != nil {
-		return 0, err
+		return 0, time.Time{}, err
 	}
-	return c.pid, nil
+	return c.pid, c.since, nil
 }
 
 func (s *Supervisor) tellable() (*child, error) {

@@ -199,7 +199,7 @@ func TestAChange(t *testing.T) {
 			}
 			// What is no change changes nothing, and the next start has what is new.
 			set(r, "three", false)
-			pid, err := r.sup.PID()
+			pid, _, err := r.sup.Child()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -343,7 +343,7 @@ func TestAStoppedChildCanBeEnded(t *testing.T) {
 	pid := 0
 	eventually(t, "it runs", func() (ok bool) {
 		var err error
-		pid, err = r.sup.PID()
+		pid, _, err = r.sup.Child()
 		return err == nil && strings.HasPrefix(content(file), "ready")
 	})
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
