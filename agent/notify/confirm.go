@@ -136,7 +136,7 @@ func (a *asking) cut() {
 func (a *asking) end() {
 	a.cut()
 	if a.answer != nil {
-		<-a.answer //nolint:errcheck // nobody wants to know any more
+		<-a.answer
 	}
 }
 

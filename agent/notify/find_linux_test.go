@@ -365,7 +365,7 @@ func TestProgramsOfOthersTakeARight(t *testing.T) {
 func TestTheSupervisedChildIsTold(t *testing.T) {
 	child := run(t, program(t), "x", "count")
 	pid := 0
-	attempt := notify.AttemptsWithChild(time.Second, func() int { return pid })
+	attempt := notify.AttemptsWithChild(time.Second, func() (int, time.Time) { return pid, time.Time{} })
 	target := found(notify.Process{Child: true})
 	wantFailure(t, attempt(target, change("/a")), "absent", "the supervised child is not running")
 	pid = child.pid()
@@ -376,15 +376,20 @@ func TestTheSupervisedChildIsTold(t *testing.T) {
 	if err := attempt(target, notify.Change{At: time.Now().Add(-time.Hour)}); !errors.Is(err, notify.ErrUnneeded) {
 		t.Errorf("a child that began after publishing: got %v, want nothing to tell", err)
 	}
+	// One that was started for the same change, too soon for the kernel's clock.
+	fresh := notify.AttemptsWithChild(time.Second, func() (int, time.Time) { return pid, time.Now() })
+	if err := fresh(target, change("/a")); !errors.Is(err, notify.ErrUnneeded) {
+		t.Errorf("a child that was started after publishing: got %v, want nothing to tell", err)
+	}
 	// Between the question who it is and the pidfd it may have ended, and its pid be
 	// another's.
 	for heir, part := range map[int]string{0: "the supervised child is not running", os.Getpid(): "no process"} {
 		asked := 0
-		replaced := notify.AttemptsWithChild(time.Second, func() int {
-			if asked++; asked == 1 {
-				return child.pid()
+		replaced := notify.AttemptsWithChild(time.Second, func() (int, time.Time) {
+			if asked++; asked <= 2 {
+				return child.pid(), time.Time{}
 			}
-			return heir
+			return heir, time.Time{}
 		})
 		wantFailure(t, replaced(target, change("/a")), "absent", part)
 	}
