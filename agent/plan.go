@@ -59,7 +59,25 @@ func newPlan(cfg *config.Config) (*plan, error) {
 	child, err := p.newChild()
 	p.child = child
 	errs = append(errs, err)
+	errs = append(errs, p.checkChildTargets())
 	return p, errors.Join(errs...)
+}
+
+// checkChildTargets refuses targets that are a child where none is supervised:
+// nobody would ever be told.
+func (p *plan) checkChildTargets() error {
+	if p.child != nil {
+		return nil
+	}
+	var errs []error
+	for i := range p.cfg.Targets {
+		t := &p.cfg.Targets[i]
+		if t.Process != nil && t.Process.Child {
+			errs = append(errs, p.cfg.Errorf([]any{&t.Process.Child, &t.Process, t}, "add exec: {command: [...]}, or name the process in another way",
+				"targets[%d].process.child: no child is supervised, for there is no exec", i))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // pinnedInterval is how often a pinned version is read again at most: its

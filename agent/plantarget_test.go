@@ -23,6 +23,7 @@ func targetsOf(t *testing.T, yaml string) ([]notify.Target, error) {
 
 func TestTargetsOfAConfiguration(t *testing.T) {
 	got, err := targetsOf(t, `
+exec: {command: [/bin/true]}
 targets:
   - name: app
     signal: usr1

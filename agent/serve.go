@@ -188,7 +188,7 @@ func replaced(s *schedule) error {
 // where its first read is under way the ARN that comes back may. Nobody's
 // waiting for it makes a read.
 func (a *Agent) identified(ctx context.Context, s *schedule, rights *endpoint.Rights) error {
-	if e, _ := a.store.Snapshot().Get(s.name); e.Version != nil || e.Ref != s.ref {
+	if e, _ := a.store.Snapshot().Get(s.name); e.Version != nil || e.Err != nil || e.Ref != s.ref {
 		return endpoint.ErrForbidden
 	}
 	reading := a.refresh.reading(s.name)

@@ -198,7 +198,7 @@ func TestJobControl(t *testing.T) {
 			return rest[:min(1, len(rest))]
 		}
 		ticks := func() int { return strings.Count(content(w.path("ticks")), "tick") }
-		eventually(t, "it runs", func() bool { return ticks() > 3 })
+		eventually(t, "it runs, and has the terminal", func() bool { return ticks() > 3 && foreground(term) == groupOf(pid, 0) })
 		term.keys(ctrlZ)
 		term.until("Stopped")
 		done()

@@ -77,7 +77,7 @@ var (
 	delayed        = counter("secretsd_endpoint_refusals_delayed_total", "Answers to wrong tokens that were held back.")
 
 	connsOpen    = gauge("secretsd_connections_open", "Open connections to the endpoint and to telemetry.")
-	connsEvicted = counter("secretsd_connections_evicted_total", "Idle connections closed to make room for others.")
+	connsEvicted = counter("secretsd_connections_evicted_total", "Connections closed to make room for others while their clients kept the agent waiting.")
 	connsRefused = counter("secretsd_connections_refused_total", "Connections closed at once because there was no room.")
 )
 

@@ -133,7 +133,8 @@ type Client struct {
 // many.
 type Connections struct {
 	Open int
-	// Evicted were idle and closed to make room, and Refused found none.
+	// Evicted waited for their clients and were closed to make room; Refused found
+	// none.
 	Evicted, Refused uint64
 }
 

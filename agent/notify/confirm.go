@@ -106,18 +106,21 @@ func (tr *trial) next(now time.Time, asking, superseded bool) (task, bool) {
 
 // asking is a question under way; the zero value is none.
 type asking struct {
-	answer chan error // capacity 1
+	answer chan answer // capacity 1
 	cancel context.CancelFunc
 	round  int
 }
 
+// answer is what a question came to; nil means that the target has confirmed.
+type answer struct{ err error }
+
 // ask asks in a goroutine of its own, so that a newer change is told meanwhile.
 func (q *queue) ask(ctx context.Context, next task) asking {
 	ctx, cancel := context.WithTimeout(ctx, next.limit)
-	a := asking{answer: make(chan error, 1), cancel: cancel, round: next.n}
+	a := asking{answer: make(chan answer, 1), cancel: cancel, round: next.n}
 	go func() {
 		defer cancel()
-		a.answer <- q.world.probe(ctx, next.target, next.change)
+		a.answer <- answer{q.world.probe(ctx, next.target, next.change)}
 	}()
 	return a
 }
@@ -133,7 +136,7 @@ func (a *asking) cut() {
 func (a *asking) end() {
 	a.cut()
 	if a.answer != nil {
-		<-a.answer //nolint:errcheck // nobody wants to know any more
+		<-a.answer
 	}
 }
 

@@ -216,21 +216,25 @@ func TestANewerChangeIsToldWhileAnOlderOneIsAsked(t *testing.T) {
 		w := &world{confirm: hanging}
 		n, _ := w.start(t, nil, trusting(1))
 		n.Notify("app", change("/a"))
-		pass(9 * time.Second)
+		pass(7 * time.Second)
 		w.attempts()
 		n.Notify("app", change("/b"))
 		pass(5 * time.Second)
-		if diff := cmp.Diff([]string{"0 after 0s", "0 after 9s"}, w.taken()); diff != "" {
+		if diff := cmp.Diff([]string{"0 after 0s", "0 after 7s"}, w.taken()); diff != "" {
 			t.Errorf("told (-want +got):\n%s", diff)
 		}
 		if got := w.attempts()[1].change.Paths; !slices.Equal(got, []string{"/b"}) {
 			t.Errorf("told again of %v", got)
 		}
+		// The question about the older change was cut, or it would last until 10 s.
+		if asked := w.questions(); asked[2] != 8*time.Second {
+			t.Errorf("asked after %v", asked)
+		}
 		if owed := n.Owed()[0]; !slices.Equal(owed.Paths, []string{"/a", "/b"}) || owed.Told != 1 {
 			t.Errorf("owed: %+v", owed)
 		}
 		pass(time.Minute)
-		if diff := cmp.Diff([]string{"0 after 0s", "0 after 9s", "1 after 19s"}, w.taken()); diff != "" {
+		if diff := cmp.Diff([]string{"0 after 0s", "0 after 7s", "1 after 17s"}, w.taken()); diff != "" {
 			t.Errorf("told (-want +got):\n%s", diff)
 		}
 		if o := w.outcomes(notify.Unconfirmed); len(o) != 1 || !slices.Equal(o[0].Change.Paths, []string{"/a", "/b"}) {

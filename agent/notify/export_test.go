@@ -48,6 +48,11 @@ func AttemptsWithChild(grace time.Duration, child func() (pid int, since time.Ti
 // Attempt makes one real attempt.
 func Attempt(t Target, c Change) error { return Attempts(100*time.Millisecond)(t, c) }
 
+// AttemptStep makes one real attempt by the nth step of t.
+func AttemptStep(t Target, n int, c Change) error {
+	return newTellers(time.Second, nil).tell(context.Background(), t.withDefaults(), n, c.stamped())
+}
+
 // Ask asks once, within limit.
 func Ask(p *Probe, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)

@@ -233,10 +233,10 @@ func (q *queue) sleep(ctx context.Context, wait time.Duration, ask *asking) {
 	select {
 	case <-due:
 	case <-q.wake:
-	case err := <-ask.answer:
+	case a := <-ask.answer:
 		round := ask.round
 		*ask = asking{}
-		q.answered(round, err)
+		q.answered(round, a.err)
 	case <-q.gone:
 	case <-ctx.Done():
 	}

@@ -130,7 +130,7 @@ func TestALongPollEndsWithTheRightsItHas(t *testing.T) {
 	o := func(secrets ...string) endpoint.Options {
 		return endpoint.Options{Clients: []endpoint.Client{clientWith(t, "a", tokenA, secrets...)}}
 	}
-	s := start(t, o("db"), noReads(t), entry(version("db", "v1", secret.StageCurrent)))
+	s := start(t, o("db"), unknown, entry(version("db", "v1", secret.StageCurrent)))
 	poll := send(t, s, head("GET", "/v1/db?waitVersion=v1&timeout=1", "X-Vault-Token: "+tokenA))
 	eventually(t, func() bool { return s.Polls() == 1 })
 	if err := s.Configure(o("other"), nil, nil); err != nil {

@@ -39,7 +39,7 @@ func getDB(id, key string) call {
 
 func dbServer(t *testing.T, o endpoint.Options) *endpoint.Server {
 	t.Helper()
-	return start(t, o, noReads(t), entry(version("db", defaultVersion, secret.StageCurrent)))
+	return start(t, o, unknown, entry(version("db", defaultVersion, secret.StageCurrent)))
 }
 
 func codeIn(r reply) string {

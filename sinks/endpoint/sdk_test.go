@@ -352,7 +352,7 @@ var uuid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a
 
 // TestSDKAnswersOnTheWire looks at what the SDK's client hides.
 func TestSDKAnswersOnTheWire(t *testing.T) {
-	s, _ := sdkServer(t, noReads(t))
+	s, _ := sdkServer(t, unknown)
 	ids := map[string]bool{}
 	for _, c := range []struct {
 		op, in string

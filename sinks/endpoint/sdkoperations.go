@@ -208,10 +208,8 @@ func (c *core) version(ctx context.Context, who asker, p *params) (Answer, error
 func (who asker) find(p *params) (a Answer, known bool, err error) {
 	hit := who.view.find(p)
 	switch {
-	case hit == nil || hit.response.status == 0:
+	case hit == nil || hit.response.status == 0 || !hit.allowed(who.rights):
 		return Answer{}, false, nil
-	case !hit.allowed(who.rights):
-		return Answer{}, true, ErrForbidden
 	case hit.version == nil:
 		return Answer{}, true, hit.err
 	}
@@ -221,7 +219,11 @@ func (who asker) find(p *params) (a Answer, known bool, err error) {
 func (c *core) fromReader(ctx context.Context, who asker, p *params) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
-	return c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Rights: who.rights, Of: who.view.Of})
+	a, err := c.reader.Read(ctx, Query{ID: p.id, VersionID: p.versionID, Stage: p.stage, Rights: who.rights, Of: who.view.Of})
+	if hit := who.view.find(p); hit != nil && hit.response.status != 0 && !hit.allowed(who.rights) {
+		return Answer{}, ErrForbidden // whatever the Reader says, as for every request
+	}
+	return a, err
 }
 
 // appendSDKVersion appends the GetSecretValue object of v, whose date is a
