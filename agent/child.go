@@ -248,7 +248,7 @@ func (c *supervised) degrade(err error) {
 // hopeless returns why a child that has not been started yet never will be: an
 // answer that asking again cannot change, or an environment that cannot be.
 func (a *Agent) hopeless(snap *store.Snapshot) error {
-	missing := a.unread(snap, func(err error) bool { return definite(secret.KindOf(err)) })
+	missing := a.build.unread(snap, func(err error) bool { return definite(secret.KindOf(err)) })
 	switch {
 	case missing != nil:
 		return &NotStartedError{Missing: true, err: missing}
@@ -266,9 +266,9 @@ func definite(kind secret.Kind) bool {
 
 // unread joins the errors of the secrets that are needed and were never read, as
 // far as they count.
-func (a *Agent) unread(snap *store.Snapshot, counts func(err error) bool) error {
+func (p *plan) unread(snap *store.Snapshot, counts func(err error) bool) error {
 	var errs []error
-	for _, s := range a.build.secrets {
+	for _, s := range p.secrets {
 		e, _ := snap.Get(s.name)
 		if e.Version == nil && e.Err != nil && (s.required || !absent(e.Err)) && counts(e.Err) {
 			errs = append(errs, e.Err)
@@ -287,7 +287,14 @@ func (c *supervised) refuse(err error) {
 
 // overdue says what the child was waited for in vain.
 func (a *Agent) overdue() error {
-	if err := a.unread(a.store.Snapshot(), func(error) bool { return true }); err != nil {
+	snap, b := a.store.Snapshot(), a.seen.passed.Load().build
+	errs := []error{b.unread(snap, func(error) bool { return true })}
+	for _, s := range b.secrets {
+		if e, _ := snap.Get(s.name); e.Version == nil && e.Err == nil {
+			errs = append(errs, fmt.Errorf("secret %s: no answer within %s", s.name, a.opts.Child.Wait))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
 		return &NotStartedError{Missing: true, err: err}
 	}
 	return &NotStartedError{err: fmt.Errorf("start child: gave up after %s: %s", a.opts.Child.Wait, a.health.reason())}
