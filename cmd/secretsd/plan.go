@@ -19,9 +19,9 @@ func newPlan(e env) *cobra.Command {
 		Use:   "plan",
 		Short: "Say what would be read, written and told, and what the reading costs",
 		Long: `plan reads the configuration as check does, and prints which secrets the agent
-would read and how often, which files it would write from them, whom it would tell,
-which program it would run, and what the calls to AWS cost in a month in which nothing changes. It asks no
-network and writes nothing.
+would read and how often, which files it would write from them, whom it would
+tell, which program it would run, and what the calls to AWS cost in a month in
+which nothing changes. It asks no network and writes nothing.
 
 Clients of the endpoint that read secrets on demand cause calls of their own,
 which are not in the figure.`,
