@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"secretsd/agent/source/local"
@@ -41,9 +42,8 @@ func TestTwoUsersFromOneSnapshot(t *testing.T) {
 	users := []string{"app", "app_clone"}
 	entry := func(n int) string { return fmt.Sprintf(`"%s" "p%d"`+"\n", users[n%2], n) }
 	put := func(n int) {
-		t.Helper()
 		if err := svc.Put("prod/db", fmt.Sprintf(`{"username": %q, "password": "p%d"}`, users[n%2], n)); err != nil {
-			t.Fatal(err)
+			t.Error(err)
 		}
 	}
 	put(0)
@@ -58,21 +58,32 @@ func TestTwoUsersFromOneSnapshot(t *testing.T) {
 		t.Fatalf("before the first rotation: %q", got)
 	}
 
-	const rotations = 30
+	// A rotation ends just before every third read, and so between the reads of the
+	// two labels as often as not.
+	const rotations = 40
 	valid := map[string]int{entry(0): 0}
 	for n := 1; n <= rotations; n++ {
 		valid[entry(n)+entry(n-1)] = n
 	}
-	for n := 1; n <= rotations; n++ {
-		put(n)
-		// The two rows, and no others, in every state that is ever seen.
-		eventually(t, fmt.Sprintf("rotation %d", n), func() bool {
-			got := content(userlist)
-			at, ok := valid[got]
-			if !ok {
-				t.Fatalf("two steps in one file:\n%s", got)
-			}
-			return at == n && content(env) == fmt.Sprintf("DB_USER='%s'\nDB_PASSWORD='p%d'\n", users[n%2], n)
-		})
-	}
+	var reads, rotated atomic.Int64
+	svc.SetFault(func(string, string) *local.Fault {
+		if reads.Add(1)%3 == 0 && rotated.Load() < rotations {
+			put(int(rotated.Add(1)))
+		}
+		return nil
+	})
+	at := 0
+	eventually(t, "the last rotation", func() bool {
+		// The rows of one step and of the one before it, and no others, whenever it is read.
+		got := content(userlist)
+		n, ok := valid[got]
+		if !ok || n < at {
+			t.Fatalf("after rotation %d:\n%s", at, got)
+		}
+		at = n
+		return n == rotations
+	})
+	eventually(t, "the application has the last user", func() bool {
+		return content(env) == fmt.Sprintf("DB_USER='%s'\nDB_PASSWORD='p%d'\n", users[rotations%2], rotations)
+	})
 }
