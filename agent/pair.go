@@ -44,10 +44,10 @@ type outcome struct {
 	drop bool
 }
 
-// readPairs makes the pairs within one round consistent: AWSCURRENT is read
-// again after AWSPREVIOUS, and the two count only if it has not moved, for a
-// rotation between the two reads would make them the same version or two
-// steps apart. A pair that is what snap holds is consistent already.
+// readPairs makes the pairs within one round consistent: both are read again,
+// AWSPREVIOUS and then AWSCURRENT, and they count only if AWSCURRENT has not
+// moved, for a rotation between the two reads would make them the same version
+// or two steps apart. A pair that is what snap holds is consistent already.
 //
 // Where one of them cannot be read, AWSPREVIOUS gives way: it does not move
 // without AWSCURRENT, and where AWSCURRENT has moved its old value is dropped,
@@ -90,8 +90,13 @@ func known(snap *store.Snapshot, s *schedule, res source.Result) bool {
 	return res.Err == nil && e.Version != nil && e.Version.VersionID == res.Version.VersionID
 }
 
+// settlePair reads AWSPREVIOUS between two reads of AWSCURRENT. The one that
+// came with current is of no use: nothing says which of the two was read first.
 func settlePair(ctx context.Context, src fetcher, current, previous *source.Result) {
 	for range maxPairReads {
+		if *previous = emptyIfUnlabelled(src.Fetch(ctx, []secret.Ref{previous.Ref})[0]); previous.Err != nil {
+			return
+		}
 		again := src.Fetch(ctx, []secret.Ref{current.Ref})[0]
 		if again.Err != nil {
 			*current, *previous = again, source.Result{Ref: previous.Ref, Err: again.Err}
@@ -101,9 +106,6 @@ func settlePair(ctx context.Context, src fetcher, current, previous *source.Resu
 			return
 		}
 		*current = again
-		if *previous = emptyIfUnlabelled(src.Fetch(ctx, []secret.Ref{previous.Ref})[0]); previous.Err != nil {
-			return
-		}
 	}
 	moved := &secret.Error{Kind: secret.Transient, Op: "GetSecretValue", ID: current.Ref.ID,
 		Message: "AWSCURRENT moves faster than it and AWSPREVIOUS can be read"}

@@ -252,25 +252,41 @@ func TestPairsComeFromOneRotation(t *testing.T) {
 	refreshing(t, src, []*schedule{current, previous}, func(_ *refresher, st *store.Store) {
 		time.Sleep(time.Second)
 		synctest.Wait()
-		// The rotation comes between the answers of one round: AWSCURRENT is
-		// answered as it was, AWSPREVIOUS as it is now.
-		rotated := false
-		src.hook(func(_ context.Context, refs []secret.Ref) {
-			if len(refs) == 2 && !rotated {
-				src.set(previous.ref, "v2", "two")
-			} else if !rotated {
-				rotated = true
-				src.set(current.ref, "v3", "three")
+		// A rotation comes between the answers of each round, on either side.
+		for n, first := range []secret.Ref{current.ref, previous.ref} {
+			v := func(step int) (string, string) { return fmt.Sprint("v", n+step), fmt.Sprint("value ", n+step) }
+			rotate := map[secret.Ref]func(){
+				current.ref:  func() { id, text := v(3); src.set(current.ref, id, text) },
+				previous.ref: func() { id, text := v(2); src.set(previous.ref, id, text) },
 			}
-		})
-		time.Sleep(70 * time.Second)
-		synctest.Wait()
-		if !rotated {
-			t.Fatal("the pair was not read again")
+			second := previous.ref
+			if first == second {
+				second = current.ref
+			}
+			var rounds, alone int
+			src.hook(func(_ context.Context, refs []secret.Ref) {
+				switch {
+				case len(refs) == 2 && rounds == 0:
+					// The one read first is answered as it was, the other as it is now.
+					rounds++
+					rotate[second]()
+				case rounds == 1:
+					alone++
+					rotate[first]()
+				}
+			})
+			time.Sleep(70 * time.Second)
+			synctest.Wait()
+			if alone == 0 {
+				t.Fatal("the pair was not read again")
+			}
+			wantCurrent, _ := v(3)
+			wantPrevious, _ := v(2)
+			if c, p := held(st, "cur"), held(st, "prev"); c != wantCurrent || p != wantPrevious {
+				t.Errorf("%s first: the pair is %s and %s, want %s and %s", first.Stage, c, p, wantCurrent, wantPrevious)
+			}
 		}
-		if c, p := held(st, "cur"), held(st, "prev"); c != "v3" || p != "v2" {
-			t.Errorf("the pair is %s and %s, want v3 and v2", c, p)
-		}
+		src.hook(nil)
 		settled := src.count()
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
