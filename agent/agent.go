@@ -49,8 +49,10 @@ type Agent struct {
 	apply    *applier
 	onDemand *onDemand
 	limits   *limits
-	watcher  *watcher
-	child    *supervised
+	// saidPending is what was said of reads of AWSPENDING.
+	saidPending said
+	watcher     *watcher
+	child       *supervised
 	// open are the connections of all listeners but the control socket, which
 	// must answer also when others are flooded.
 	open    *endpoint.Connections

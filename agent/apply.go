@@ -163,11 +163,12 @@ func (a *applier) concerned(snap *store.Snapshot) map[*output]bool {
 	hit := map[*output]bool{}
 	for name, e := range snap.Entries() {
 		had, known := a.applied[name]
-		if known && had == e.Version {
+		shown := e.Shown()
+		if known && had == shown {
 			continue
 		}
-		a.applied[name] = e.Version
-		if known && had != nil && e.Version != nil && had.VersionID == e.Version.VersionID && had.SameContent(e.Version) {
+		a.applied[name] = shown
+		if known && had != nil && shown != nil && had.VersionID == shown.VersionID && had.SameContent(shown) {
 			continue // only its staging labels moved
 		}
 		maps.Copy(hit, a.index[name])

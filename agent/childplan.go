@@ -196,7 +196,7 @@ func (c *childSpec) render(snap *store.Snapshot, optional func(name string) bool
 		if m.missing(f.Secret) {
 			continue
 		}
-		keys, err := process.Keys("exec.env_from, secret "+f.Secret, f.Prefix, f.Upper, m.depend(f.Secret).Version.Text)
+		keys, err := process.Keys("exec.env_from, secret "+f.Secret, f.Prefix, f.Upper, m.depend(f.Secret).Shown().Text)
 		m.vars, m.errs = append(m.vars, keys...), append(m.errs, err)
 	}
 	pass := templates.NewPass(lookup(snap))
@@ -222,7 +222,7 @@ type childMaking struct {
 // depend notes that the outcome depends on a secret.
 func (m *childMaking) depend(name string) store.Entry {
 	e, _ := m.snap.Get(name)
-	m.deps[name] = e.Version
+	m.deps[name] = e.Shown()
 	return e
 }
 

@@ -20,6 +20,9 @@ const (
 	// RefreshHeld: there are files that could not be brought to the current
 	// version and stay as they are; the endpoint serves it.
 	RefreshHeld = "held"
+	// RefreshPending: the version at the stage is one of those refused, and all files
+	// show the pending one of its rotation.
+	RefreshPending = "pending"
 	// RefreshUnchanged: the version is the one that was refused, or that there was
 	// before.
 	RefreshUnchanged = "unchanged"
@@ -35,7 +38,7 @@ type RefreshResult struct {
 	Name string `json:"name"`
 	// State is one of the outcomes.
 	State string `json:"state"`
-	// VersionID is the version now in use, and PreviousVersionID the one before,
+	// VersionID is the version to use now, and PreviousVersionID the one before,
 	// empty where it has not changed.
 	VersionID         string `json:"version_id"`
 	PreviousVersionID string `json:"previous_version_id,omitempty"`
@@ -57,7 +60,7 @@ func (a *Agent) refreshSecret(w http.ResponseWriter, r *http.Request) {
 	_ = control.SetWriteDeadline(until)
 	ctx, cancel := context.WithTimeout(r.Context(), limit+controlWait)
 	defer cancel()
-	res, err := a.refreshNow(ctx, query.Get("id"), query.Get("refused"), limit)
+	res, err := a.refreshNow(ctx, query.Get("id"), query["refused"], limit)
 	if err != nil {
 		_ = a.auditControl(r, "refresh", nil, secret.KindOf(err).String()) // nothing is given
 		refuseControl(w, err)
@@ -67,9 +70,9 @@ func (a *Agent) refreshSecret(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, res)
 }
 
-func (a *Agent) refreshNow(ctx context.Context, id, refused string, limit time.Duration) (*RefreshResult, error) {
+func (a *Agent) refreshNow(ctx context.Context, id string, refused []string, limit time.Duration) (*RefreshResult, error) {
 	q := endpoint.Query{ID: id}
-	h, err := a.hunt(ctx, q, refused, limit)
+	h, err := a.hunt(ctx, q, refused, hunting{limit: limit})
 	if err != nil {
 		return nil, err
 	}
@@ -77,8 +80,11 @@ func (a *Agent) refreshNow(ctx context.Context, id, refused string, limit time.D
 	if err := a.noted.wait(ctx, a.store.Snapshot().Generation()); err != nil {
 		return nil, fmt.Errorf("wait until secret %s is published: %w", id, err)
 	}
-	res := &RefreshResult{Name: h.name(), State: RefreshUnchanged, VersionID: h.found.Version.VersionID}
-	if h.changed {
+	res := &RefreshResult{Name: h.name(), State: RefreshUnchanged, VersionID: h.versionID()}
+	switch {
+	case h.pending != nil:
+		res.State = RefreshPending
+	case h.changed:
 		res.State = RefreshPublished
 	}
 	if res.VersionID != h.before {

@@ -12,8 +12,9 @@ import (
 // client spend the account's rate limit, which all its secrets share. In the
 // long run it is refreshStock times, and then once in each refreshRefill: a
 // client that asks in a loop then costs 86,400 calls a month, less than half a
-// dollar (Secrets Manager, "Pricing": $0.05 for 10,000 calls), while the hunt for
-// the new password of a rotation, some ten reads, never notices.
+// dollar (Secrets Manager, "Pricing": $0.05 for 10,000 calls), or twice that if it
+// hunts, where one of AWSPENDING comes with each, while the hunt for the new
+// password of a rotation, some ten reads, never notices.
 //
 // Above either the answer comes from what is known.
 const (

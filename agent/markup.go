@@ -121,6 +121,8 @@ func (m *markup) secrets(list []SecretStatus, now time.Time) {
 			state = coloured(warn, "stale, "+s.Kind)
 		case s.Held != "":
 			state, why = coloured(bad, "held "+s.Held), explained(s.HeldReason, "")
+		case s.Pending != "":
+			state = coloured(warn, "pending "+s.Pending)
 		}
 		id := s.ID
 		if id == s.Name || id == s.ARN {

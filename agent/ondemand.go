@@ -76,6 +76,8 @@ type demanded struct {
 	body        *endpoint.Body
 	confirmed   time.Duration
 	confirmedAt time.Time
+	// triedAt is when the last read began, the one under way too.
+	triedAt time.Time
 	// err is of the last read, at failedAt, or nil where it went well.
 	err      error
 	failedAt time.Duration
@@ -135,6 +137,27 @@ func (o *onDemand) read(ctx context.Context, ref secret.Ref, interval time.Durat
 			Code: "ValidationException", Message: "versionStage or versionId is longer than the service allows."}
 	}
 	o.mu.Lock()
+	return o.await(ctx, ref, interval, refresh)
+}
+
+// readBeside answers for ref by what was read since another stage of the secret
+// was, or by a read of its own: at most one for each of the other's.
+func (o *onDemand) readBeside(ctx context.Context, ref secret.Ref, interval time.Duration, other time.Time) (endpoint.Answer, error) {
+	o.mu.Lock()
+	if e := o.known[ref]; e != nil && e.reading == nil && !e.triedAt.Before(other) {
+		defer o.mu.Unlock()
+		e.asked = o.clock()
+		if e.err != nil {
+			return endpoint.Answer{}, e.err
+		}
+		return e.answer(o.clock(), o.limits.stale)
+	}
+	return o.await(ctx, ref, interval, true)
+}
+
+// await joins or starts the read that the answer needs, and waits for it. It
+// unlocks o.mu, which is held.
+func (o *onDemand) await(ctx context.Context, ref secret.Ref, interval time.Duration, refresh bool) (endpoint.Answer, error) {
 	e, done, err := o.join(ref, interval, refresh)
 	if done != nil {
 		o.mu.Unlock()
@@ -210,13 +233,14 @@ func (e *demanded) answer(now, maxStale time.Duration) (endpoint.Answer, error) 
 // that caused them, since others may have joined. o.mu is held.
 func (o *onDemand) start(entries []*demanded) {
 	groups := map[string][]*demanded{}
+	at := time.Now()
 	for _, e := range entries {
-		e.reading = make(chan struct{})
+		e.reading, e.triedAt = make(chan struct{}), at
 		groups[e.ref.RoleARN] = append(groups[e.ref.RoleARN], e)
 	}
 	for role, group := range groups {
 		o.holdRole(role)
-		go o.fetch(o.source(), role, group, o.clock(), time.Now())
+		go o.fetch(o.source(), role, group, o.clock(), at)
 	}
 }
 

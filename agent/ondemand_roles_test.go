@@ -352,7 +352,7 @@ func TestRefreshWithARole(t *testing.T) {
 		had, err := r.agent.Read(context.Background(), q)
 		must(t, err)
 		must(t, r.svc.Put("db", "two"))
-		got, err := r.agent.Refresh(context.Background(), q, had.Version.VersionID)
+		got, err := r.agent.Refresh(context.Background(), q, []string{had.Version.VersionID})
 		if err != nil || !got.Changed || got.VersionID == had.Version.VersionID {
 			t.Errorf("%+v %v", got, err)
 		}

@@ -160,7 +160,7 @@ func lookup(snap *store.Snapshot) templates.Lookup {
 		case !ok:
 			return nil, templates.ErrUnknown
 		case e.Version != nil:
-			return e.Version, nil
+			return e.Shown(), nil
 		default:
 			return nil, &notReadError{name: name, err: e.Err}
 		}
@@ -175,7 +175,7 @@ func used(snap *store.Snapshot, names []string) versions {
 	v := make(versions, len(names))
 	for _, name := range names {
 		if e, ok := snap.Get(name); ok {
-			v[name] = e.Version
+			v[name] = e.Shown()
 		}
 	}
 	return v
@@ -184,7 +184,7 @@ func used(snap *store.Snapshot, names []string) versions {
 // current reports whether snap holds the same versions.
 func (v versions) current(snap *store.Snapshot) bool {
 	for name, version := range v {
-		if e, _ := snap.Get(name); e.Version != version {
+		if e, _ := snap.Get(name); e.Shown() != version {
 			return false
 		}
 	}

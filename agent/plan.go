@@ -90,6 +90,7 @@ func newSchedule(s *config.Secret, maxStale time.Duration) *schedule {
 		ref:      secret.Ref{ID: s.ID, Stage: s.Stage, VersionID: s.VersionID, Region: s.Region, RoleARN: s.RoleARN},
 		interval: s.Interval.Std(),
 		required: s.IsRequired(),
+		pending:  s.Pending,
 		expect:   (*expectation)(s.Expect),
 	}
 	if s.VersionID != "" {

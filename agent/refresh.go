@@ -62,6 +62,11 @@ func (r *refresher) configure(src fetcher, secrets []*schedule) {
 		refs[s.name] = s.ref
 	}
 	r.store.Configure(refs, func(string, store.Entry) bool { return same })
+	for _, s := range secrets {
+		if !s.pending {
+			r.store.SetPending(s.name, s.ref, nil, func(e store.Entry) bool { return e.Pending != nil })
+		}
+	}
 	snap := r.store.Snapshot()
 	next := make(map[string]*schedule, len(secrets))
 	now := r.clock()
@@ -193,6 +198,7 @@ func (r *refresher) round(ctx context.Context, src fetcher, group []*schedule) {
 		refs[i] = s.ref
 	}
 	outcomes := readPairs(ctx, src, group, src.Fetch(ctx, refs), r.store.Snapshot())
+	r.checkPending(ctx, src, group, outcomes)
 	if ctx.Err() != nil {
 		r.finish(group) // a read that the shutdown cut off says nothing
 		return

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"secretsd/agent/secret"
@@ -23,15 +24,24 @@ const (
 
 // Refresh implements [endpoint.Refresher]. Any number of clients that look for a
 // new version of one secret share the reads.
-func (a *Agent) Refresh(ctx context.Context, q endpoint.Query, refused string) (endpoint.Refreshed, error) {
-	h, err := a.hunt(ctx, q, refused, huntTime)
+func (a *Agent) Refresh(ctx context.Context, q endpoint.Query, refused []string) (endpoint.Refreshed, error) {
+	h, err := a.hunt(ctx, q, refused, hunting{limit: huntTime, pending: true})
 	if err == nil {
 		err = a.isServed(ctx)
 	}
 	if err != nil {
 		return endpoint.Refreshed{}, err
 	}
-	return endpoint.Refreshed{Name: h.name(), VersionID: h.found.Version.VersionID, Changed: h.changed}, nil
+	return endpoint.Refreshed{Name: h.name(), VersionID: h.versionID(), Changed: h.changed, Pending: h.pending}, nil
+}
+
+// hunting is how a hunt is done.
+type hunting struct {
+	// limit is how long it takes at most.
+	limit time.Duration
+	// pending says that whoever asks can be given a pending version, whether or not
+	// files and environment show it.
+	pending bool
 }
 
 // hunted is what a hunt has brought.
@@ -39,43 +49,56 @@ type hunted struct {
 	found endpoint.Answer
 	// before is the version id that the agent had.
 	before string
-	// changed says that the version found is another one than refused or, where
-	// that is empty, than before.
+	// changed says that the version found is none of those refused or, where there
+	// are none, another one than before.
 	changed bool
+	// pending is the version at AWSPENDING, where found is refused and it is not.
+	pending *secret.Version
+}
+
+// versionID is that of the version to use.
+func (h *hunted) versionID() string {
+	if h.pending != nil {
+		return h.pending.VersionID
+	}
+	return h.found.Version.VersionID
 }
 
 // name returns the configured name, or the ARN of a secret that has none.
 func (h *hunted) name() string { return cmp.Or(h.found.Name, h.found.Version.ARN) }
 
-// hunt reads a secret until its version is not refused any more, but not for
-// longer than limit; with an empty refused it reads once. It does not wait until
-// what it has found is published.
-func (a *Agent) hunt(ctx context.Context, q endpoint.Query, refused string, limit time.Duration) (hunted, error) {
+// hunt reads a secret until its version is none of refused any more, or until
+// there is a pending one that is not; with no refused it reads once. It does not
+// wait until what it has found is published.
+func (a *Agent) hunt(ctx context.Context, q endpoint.Query, refused []string, how hunting) (hunted, error) {
 	// Decides rights and, for a secret never read, waits for its first read.
 	q.Refresh = false
 	had, err := a.Read(ctx, q)
 	if err != nil {
 		return hunted{}, err
 	}
+	refused = slices.DeleteFunc(slices.Clone(refused), func(id string) bool { return id == "" })
+	p, once, err := a.pendingOf(ctx, q, refused, how.pending)
+	if err != nil {
+		return hunted{}, err
+	}
 	h := hunted{found: had, before: had.Version.VersionID}
-	if refused != "" && h.before != refused {
+	if len(refused) > 0 && !slices.Contains(refused, h.before) {
 		h.changed = true
 		return h, nil
 	}
-	once := refused == "" || a.pinned(q)
-	end := a.clock() + limit
+	end := a.clock() + how.limit
 	for gap := huntFirst; ; gap = min(2*gap, huntMost) {
-		// What another client's read has brought meanwhile is as good as one more.
-		q.Refresh = false
-		if had, err = a.Read(ctx, q); once || err != nil || time.Since(had.Confirmed) >= gap/2 {
-			q.Refresh = true
-			had, err = a.Read(ctx, q)
+		turn := time.Now()
+		if had, err = a.readAgain(ctx, q, once, gap/2); err == nil {
+			id := had.Version.VersionID
+			h.found, h.changed = had, id != h.before && !slices.Contains(refused, id)
 		}
-		if err == nil {
-			h.found, h.changed = had, had.Version.VersionID != h.before
+		if err == nil && !h.changed {
+			h.pending = a.readPending(ctx, p, had, turn)
 		}
 		left := end - a.clock()
-		if h.changed || once || left <= 0 || !worthAnother(err) {
+		if h.changed || h.pending != nil || once || left <= 0 || !worthAnother(err) {
 			return h, err
 		}
 		if err := pause(ctx, min(gap, left)); err != nil {
@@ -84,19 +107,24 @@ func (a *Agent) hunt(ctx context.Context, q endpoint.Query, refused string, limi
 	}
 }
 
+// readAgain reads once more, unless another client's read has brought something
+// that is not as old as age, which is as good. always says that it is not.
+func (a *Agent) readAgain(ctx context.Context, q endpoint.Query, always bool, age time.Duration) (endpoint.Answer, error) {
+	q.Refresh = false
+	had, err := a.Read(ctx, q)
+	if always || err != nil || time.Since(had.Confirmed) >= age {
+		q.Refresh = true
+		had, err = a.Read(ctx, q)
+	}
+	return had, err
+}
+
 // isServed waits until all that is known has been published.
 func (a *Agent) isServed(ctx context.Context) error {
 	if err := a.served.wait(ctx, a.store.Snapshot().Generation()); err != nil {
 		return fmt.Errorf("wait until the secret is published: %w", err)
 	}
 	return nil
-}
-
-// pinned reports whether q means one version of a configured secret, so that no
-// read can bring another.
-func (a *Agent) pinned(q endpoint.Query) bool {
-	_, want, ok := a.resolve.Load().find(q)
-	return ok && want.VersionID != ""
 }
 
 // worthAnother reports whether a further read may bring what this one did not.

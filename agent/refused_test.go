@@ -31,7 +31,7 @@ func TestARefreshLooksUntilTheVersionMoves(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
-				got, err := r.agent.Refresh(ctx, endpoint.Query{ID: "prod/db"}, first)
+				got, err := r.agent.Refresh(ctx, endpoint.Query{ID: "prod/db"}, []string{first})
 				if err != nil || !got.Changed || got.Name != "db" || got.VersionID == first {
 					t.Errorf("%+v %v", got, err)
 				}
@@ -49,7 +49,7 @@ func TestARefreshLooksUntilTheVersionMoves(t *testing.T) {
 		}
 		// Who was refused with an old version is answered at once, without a call.
 		before, began = r.svc.Calls()["GetSecretValue"], time.Now()
-		if got, err := r.agent.Refresh(ctx, endpoint.Query{ID: "db"}, first); err != nil || !got.Changed {
+		if got, err := r.agent.Refresh(ctx, endpoint.Query{ID: "db"}, []string{first}); err != nil || !got.Changed {
 			t.Errorf("%+v %v", got, err)
 		}
 		if time.Since(began) > 0 || r.svc.Calls()["GetSecretValue"] != before {
@@ -58,23 +58,23 @@ func TestARefreshLooksUntilTheVersionMoves(t *testing.T) {
 		ans, err = r.agent.Read(ctx, endpoint.Query{ID: "db"})
 		must(t, err)
 		began = time.Now()
-		if got, err := r.agent.Refresh(ctx, endpoint.Query{ID: "db"}, ans.Version.VersionID); err != nil || got.Changed || got.VersionID != ans.Version.VersionID {
+		if got, err := r.agent.Refresh(ctx, endpoint.Query{ID: "db"}, []string{ans.Version.VersionID}); err != nil || got.Changed || got.VersionID != ans.Version.VersionID {
 			t.Errorf("nothing moves: %+v %v", got, err)
 		}
 		if took := time.Since(began); took != time.Minute {
 			t.Errorf("it gave up after %s", took)
 		}
-		if got, err := r.agent.Refresh(ctx, endpoint.Query{ID: "db"}, ""); err != nil || got.Changed {
+		if got, err := r.agent.Refresh(ctx, endpoint.Query{ID: "db"}, nil); err != nil || got.Changed {
 			t.Errorf("without a refused version: %+v %v", got, err)
 		}
-		if _, err := r.agent.Refresh(ctx, endpoint.Query{ID: "db", Rights: mayRead("other")}, first); err != endpoint.ErrForbidden {
+		if _, err := r.agent.Refresh(ctx, endpoint.Query{ID: "db", Rights: mayRead("other")}, []string{first}); err != endpoint.ErrForbidden {
 			t.Errorf("without the right: %v", err)
 		}
 		r.svc.SetFault(func(string, string) *local.Fault {
 			return &local.Fault{Code: "AccessDeniedException", Message: "no", Status: 400}
 		})
 		began = time.Now()
-		if _, err := r.agent.Refresh(ctx, endpoint.Query{ID: "db"}, ans.Version.VersionID); secret.KindOf(err) != secret.Denied || time.Since(began) > time.Second {
+		if _, err := r.agent.Refresh(ctx, endpoint.Query{ID: "db"}, []string{ans.Version.VersionID}); secret.KindOf(err) != secret.Denied || time.Since(began) > time.Second {
 			t.Errorf("denied: %v after %s", err, time.Since(began))
 		}
 	})
@@ -156,7 +156,7 @@ func TestARefreshOfAPinnedVersionWaitsForNothing(t *testing.T) {
 		must(t, r.agent.Reload(context.Background(), r.config("secrets: [{name: db, id: prod/db, version_id: "+pinned+"}]\n")))
 		r.after(time.Second)
 		before, began := r.svc.Calls()["GetSecretValue"], time.Now()
-		got, err := r.agent.Refresh(context.Background(), endpoint.Query{ID: "db"}, pinned)
+		got, err := r.agent.Refresh(context.Background(), endpoint.Query{ID: "db"}, []string{pinned})
 		if err != nil || got.Changed || got.VersionID != pinned || time.Since(began) > time.Second {
 			t.Errorf("%+v %v after %s", got, err, time.Since(began))
 		}
@@ -177,7 +177,7 @@ func TestAClientThatRefreshesInALoopIsBounded(t *testing.T) {
 		for _, refused := range []string{"", current} {
 			wg.Go(func() {
 				for time.Now().Before(end) {
-					got, err := r.agent.Refresh(context.Background(), endpoint.Query{ID: "db"}, refused)
+					got, err := r.agent.Refresh(context.Background(), endpoint.Query{ID: "db"}, []string{refused})
 					if err != nil || got.Changed {
 						t.Errorf("%+v %v", got, err)
 						return
@@ -188,7 +188,8 @@ func TestAClientThatRefreshesInALoopIsBounded(t *testing.T) {
 		}
 		wg.Wait()
 		// A few are the schedule's own.
-		if n := r.svc.Calls()["GetSecretValue"] - before; n > refreshStock+int(time.Hour/refreshRefill)+3 || n < refreshStock {
+		// And one of AWSPENDING comes with each that hunts.
+		if n := r.svc.Calls()["GetSecretValue"] - before; n > 2*(refreshStock+int(time.Hour/refreshRefill)+3) || n < refreshStock {
 			t.Errorf("an hour of it cost %d calls", n)
 		}
 	})

@@ -39,6 +39,9 @@ type schedule struct {
 	seen []string
 	// confirming is the version id that a second read has to name again.
 	confirming string
+	// pending says that files and environment show the pending version once the
+	// current one was refused.
+	pending bool
 	// expect is what a version has to be, or nil. held is the last version id that
 	// was not, of which the log says so.
 	expect *expectation

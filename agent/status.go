@@ -62,6 +62,9 @@ type SecretStatus struct {
 	Stage string `json:"stage,omitempty"`
 	// VersionID is the version in use; empty if none was ever read.
 	VersionID string `json:"version_id,omitempty"`
+	// Pending is the version at AWSPENDING where files and environment show it in
+	// place of VersionID, which was refused.
+	Pending string `json:"pending_version_id,omitempty"`
 	// ConfirmedAt is when the version was last confirmed, AgeSeconds ago, on a
 	// clock that counts on in suspend. Both are zero if none was ever read.
 	ConfirmedAt time.Time `json:"confirmed_at,omitzero"`
@@ -277,6 +280,9 @@ func secretStatus(c *schedule, e store.Entry, plan refreshPlan, now time.Duratio
 		s.ARN, s.VersionID, s.ConfirmedAt = e.Version.ARN, e.Version.VersionID, e.ConfirmedAt
 		s.AgeSeconds = (now - e.Confirmed).Round(time.Millisecond).Seconds()
 		s.Expired = e.Err != nil && now-e.Confirmed > maxStale
+	}
+	if e.Pending != nil {
+		s.Pending = e.Pending.VersionID
 	}
 	if e.Held != nil {
 		s.Held, s.HeldReason = e.Held.VersionID, e.Held.Err.Error()

@@ -128,6 +128,11 @@ type Secret struct {
 	// required may be absent: files that use it are skipped until it appears.
 	// Being denied counts as a failure all the same. Default: true.
 	Required *bool `yaml:"required"`
+	// Pending says that files and environment show the version at AWSPENDING once
+	// a program has said that the current one was refused, until the rotation ends:
+	// for the rotation of one user, where the new password is set before AWSCURRENT
+	// moves. Not with stage, version_id, or beside AWSPREVIOUS. Default: false.
+	Pending bool `yaml:"pending"`
 	// Expect is what a version has to be to be used at all. One that is not is
 	// held: files, endpoint and child keep the version before. Default: nothing.
 	Expect *Expect `yaml:"expect"`

@@ -158,6 +158,9 @@ func (v *validator) expect(e *Expect, key string, up []any) {
 const maxValue = 65536
 
 func (v *validator) secretVersion(s *Secret, key string) {
+	if s.Pending {
+		v.pendingSecret(s, key)
+	}
 	if s.VersionID == "" {
 		if len(s.Stage) > 256 { // GetSecretValue, API reference: VersionStage
 			v.fault(&s.Stage, []any{s}, "", "%s.stage: longer than 256 characters", key)
@@ -169,6 +172,20 @@ func (v *validator) secretVersion(s *Secret, key string) {
 	}
 	if n := len(s.VersionID); n < 32 || n > 64 { // GetSecretValue, API reference: VersionId
 		v.fault(&s.VersionID, []any{s}, "", "%s.version_id: a version id has 32 to 64 characters, this one %d", key, n)
+	}
+}
+
+// pendingSecret refuses pending where the pending version could not stand for
+// AWSCURRENT.
+func (v *validator) pendingSecret(s *Secret, key string) {
+	if s.VersionID != "" || s.Stage != "" && s.Stage != "AWSCURRENT" {
+		v.fault(&s.Pending, []any{s}, "leave out stage and version_id", "%s.pending: it is for a secret that follows AWSCURRENT", key)
+	}
+	for i := range v.c.Secrets {
+		if o := &v.c.Secrets[i]; o.ID == s.ID && o.RoleARN == s.RoleARN && o.Region == s.Region && o.Stage == "AWSPREVIOUS" {
+			v.fault(&s.Pending, []any{s}, "leave it out: a rotation of two users, which AWSPREVIOUS is for, does not need it",
+				"%s.pending: secrets[%d] shows AWSPREVIOUS of the same secret, and the pending version is not one step from that", key, i)
+		}
 	}
 }
 

@@ -24,6 +24,10 @@ type Entry struct {
 	Confirmed time.Duration
 	// ConfirmedAt is the same moment on the wall clock, for people.
 	ConfirmedAt time.Time
+	// Pending is the version at AWSPENDING where files and environment show it in
+	// place of Version, which was refused; else nil. A rotation that ends makes it
+	// Version, and another Version ends it.
+	Pending *secret.Version
 	// Held is a version that was read but is not used, for it is not what the
 	// configuration expects; nil where Version is the latest. Version then stays
 	// as long as Held is current at the source, however old it gets.
@@ -31,6 +35,15 @@ type Entry struct {
 	// Err is why the last due read failed, or nil if it succeeded. With a
 	// Version it means that the value is stale.
 	Err error
+}
+
+// Shown returns the version that files and environment show, or nil if none was
+// ever read.
+func (e Entry) Shown() *secret.Version {
+	if e.Pending != nil {
+		return e.Pending
+	}
+	return e.Version
 }
 
 // Held is a version that is not used.
@@ -134,9 +147,12 @@ func (e Entry) with(u Update) Entry {
 	if u.Err != nil {
 		e.Err = u.Err
 		if u.Drop {
-			e.Version = nil
+			e.Version, e.Pending = nil, nil
 		}
 		return e
+	}
+	if e.Version == nil || e.Version.VersionID != u.Version.VersionID {
+		e.Pending = nil
 	}
 	// An unchanged version keeps its pointer, which is what holders compare.
 	if e.Version == nil || !same(e.Version, u.Version) {
@@ -148,6 +164,24 @@ func (e Entry) with(u Update) Entry {
 
 func same(v, w *secret.Version) bool {
 	return v.VersionID == w.VersionID && v.ARN == w.ARN && slices.Equal(v.Stages, w.Stages) && v.SameContent(w)
+}
+
+// SetPending sets [Entry.Pending] of the secret name, if its Ref is ref and when
+// holds of its entry, and reports whether it did. When v is nil the entry shows
+// Version again.
+func (s *Store) SetPending(name string, ref secret.Ref, v *secret.Version, when func(Entry) bool) bool {
+	s.mu.Lock()
+	old := s.current.Load()
+	e, ok := old.entries[name]
+	if !ok || e.Ref != ref || !when(e) {
+		s.mu.Unlock()
+		return false
+	}
+	next := maps.Clone(old.entries)
+	e.Pending = v
+	next[name] = e
+	s.publish(old, next)
+	return true
 }
 
 // Configure replaces the set of configured secrets. An entry survives where

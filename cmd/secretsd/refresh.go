@@ -17,7 +17,7 @@ import (
 
 type refreshFlags struct {
 	control controlFlags
-	refused string
+	refused []string
 	timeout time.Duration
 	format  string
 }
@@ -31,13 +31,16 @@ func newRefresh(e env) *cobra.Command {
 published. ID is its configured name, its id or its ARN. It says one of
 
   published  there is another version, and files and endpoint have it
+  pending    the version is still one that was refused; files and environment have
+             the pending one of its rotation
   held       some files could not be brought to the version, and stay as they are
   unchanged  the version is the one there was
 
-With --refused it names the version that a database, say, has just refused. If the
-agent has another one by now it answers at once; else it reads again and again,
-for up to --timeout, until the version is another one: a rotation sets the new
-password before it moves AWSCURRENT.
+With --refused it names the version that a database, say, has just refused; it may
+be given again for a second one. If the agent has another one by now it answers at
+once; else it reads again and again, for up to --timeout, until the version is
+another one: a rotation sets the new password before it moves AWSCURRENT. For a
+secret configured with pending: true it takes the version at AWSPENDING meanwhile.
 
 It asks the running agent over its control socket, as root or the agent's own
 user. How often it reads from AWS is limited; above that the answer is what the
@@ -48,7 +51,7 @@ current one, or that no agent runs; 4 that the secret could not be read.`,
 	}
 	f.control.add(cmd)
 	outputFlag(cmd, &f.format)
-	cmd.Flags().StringVar(&f.refused, "refused", "", "the version id that was refused")
+	cmd.Flags().StringArrayVar(&f.refused, "refused", nil, "a version id that was refused")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", agent.MaxRefreshTimeout, "how long to look for another version than the one refused")
 	return cmd
 }
@@ -63,7 +66,7 @@ func runRefresh(cmd *cobra.Command, e env, f *refreshFlags, id string) error {
 	}
 	q := question{
 		method: http.MethodPost, path: "/refresh", patience: f.timeout + controlPatience,
-		query: url.Values{"id": {id}, "refused": {f.refused}, "timeout": {f.timeout.String()}},
+		query: url.Values{"id": {id}, "refused": f.refused, "timeout": {f.timeout.String()}},
 	}
 	var res agent.RefreshResult
 	err = ask(cmd.Context(), socket, q, func(body io.Reader) error {
@@ -108,9 +111,10 @@ func refreshFault(res *agent.RefreshResult, f *refreshFlags) error {
 	switch {
 	case res.State == agent.RefreshHeld:
 		return fmt.Errorf("refresh secret %s: %s could not be brought to version %s", res.Name, count(len(res.Held), "file"), res.VersionID)
-	case res.State == agent.RefreshUnchanged && f.refused != "":
+	case res.State == agent.RefreshUnchanged && len(f.refused) > 0:
 		return &hintedError{fmt.Errorf("refresh secret %s: version %s, which was refused, is still the current one", res.Name, res.VersionID),
-			"its rotation may not have finished, or something else is refused than the secret; look at what the rotation function says"}
+			"its rotation may not have finished, or something else is refused than the secret; look at what the rotation function says; " +
+				"pending: true in the secret's configuration shows the new password before AWSCURRENT moves"}
 	}
 	return nil
 }

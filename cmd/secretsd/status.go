@@ -38,6 +38,9 @@ are RFC 3339, versions are version ids.
              confirmed_at, age_seconds, next_refresh
              stale        the last due read failed: kind, error, hint say why
              expired      the endpoint serves it no longer: older than max_stale
+             pending_version_id
+                          the version that files and environment show, for the one
+                          in use was refused; its rotation has not ended
              held_version_id, held_reason
                           a version that is not used, for it is not what expect says
   files[]    path, bundle, state
@@ -200,6 +203,10 @@ func stateOf(s *agent.SecretStatus) string {
 		return s.Kind
 	case s.Stale:
 		return "stale, " + s.Kind
+	case s.Held != "":
+		return "held " + s.Held
+	case s.Pending != "":
+		return "pending " + s.Pending
 	default:
 		return "ok"
 	}

@@ -3,6 +3,7 @@ package endpoint_test
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -188,19 +189,24 @@ func eventually(t *testing.T, done func() bool) {
 // refreshing is a reader that also refreshes.
 type refreshing struct {
 	readerFunc
-	refresh func(q endpoint.Query, refused string) (endpoint.Refreshed, error)
+	refresh func(q endpoint.Query, refused []string) (endpoint.Refreshed, error)
 }
 
-func (r refreshing) Refresh(_ context.Context, q endpoint.Query, refused string) (endpoint.Refreshed, error) {
+func (r refreshing) Refresh(_ context.Context, q endpoint.Query, refused []string) (endpoint.Refreshed, error) {
 	return r.refresh(q, refused)
 }
 
 func TestRefreshOverHTTP(t *testing.T) {
-	r := refreshing{noReads(t), func(q endpoint.Query, refused string) (endpoint.Refreshed, error) {
+	r := refreshing{noReads(t), func(q endpoint.Query, refused []string) (endpoint.Refreshed, error) {
 		if q.ID == "unknown" {
 			return endpoint.Refreshed{}, endpoint.ErrForbidden
 		}
-		return endpoint.Refreshed{Name: q.ID, VersionID: "v2", Changed: refused == "v1"}, nil
+		if slices.Equal(refused, []string{"v1", "v2"}) {
+			v := version(q.ID, "v3", secret.StagePending)
+			v.Text = secret.NewValue("p\"3")
+			return endpoint.Refreshed{Name: q.ID, VersionID: "v3", Pending: v}, nil
+		}
+		return endpoint.Refreshed{Name: q.ID, VersionID: "v2", Changed: slices.Contains(refused, "v1")}, nil
 	}}
 	s := start(t, endpoint.Options{}, r)
 	for target, want := range map[string]struct {
@@ -208,6 +214,7 @@ func TestRefreshOverHTTP(t *testing.T) {
 		body   string
 	}{
 		"?secretId=db&refused=v1":           {http.StatusOK, `{"Name":"db","VersionId":"v2","State":"published"}`},
+		"?secretId=db&refused=v1&refused=v2": {http.StatusOK, `{"Name":"db","VersionId":"v3","State":"pending","Stage":"AWSPENDING","SecretString":"p\"3"}`},
 		"?secretId=db":                      {http.StatusOK, `{"Name":"db","VersionId":"v2","State":"unchanged"}`},
 		"?secretId=unknown":                 {http.StatusBadRequest, forbidden},
 		"":                                  {http.StatusBadRequest, "missing parameter secretId"},

@@ -28,16 +28,22 @@ func appendVersion(b []byte, v *secret.Version) []byte {
 	b = appendNullable(append(b, `{"ARN":`...), v.ARN)
 	b = appendNullable(append(b, `,"Name":`...), v.Name)
 	b = appendNullable(append(b, `,"VersionId":`...), v.VersionID)
+	b = appendValue(b, v)
+	if len(v.Stages) > 0 {
+		b = appendStrings(append(b, `,"VersionStages":`...), v.Stages)
+	}
+	return b
+}
+
+// appendValue appends the value's members, after others.
+func appendValue(b []byte, v *secret.Version) []byte {
 	if !v.Text.IsZero() {
-		b = appendString(append(b, `,"SecretString":`...), text)
+		b = appendString(append(b, `,"SecretString":`...), v.Text.Reveal())
 	}
 	if !v.Binary.IsZero() {
 		b = append(b, `,"SecretBinary":"`...)
-		b = base64.StdEncoding.AppendEncode(b, []byte(binary))
+		b = base64.StdEncoding.AppendEncode(b, []byte(v.Binary.Reveal()))
 		b = append(b, '"')
-	}
-	if len(v.Stages) > 0 {
-		b = appendStrings(append(b, `,"VersionStages":`...), v.Stages)
 	}
 	return b
 }

@@ -45,7 +45,7 @@ func TestObserveSaysWhatBecameOfEachRequest(t *testing.T) {
 			return endpoint.Answer{}, errors.New("unknown")
 		}
 		return endpoint.Answer{}, &secret.Error{ID: q.ID, Code: code, Message: "AccessDeniedException"}
-	}), func(q endpoint.Query, _ string) (endpoint.Refreshed, error) {
+	}), func(q endpoint.Query, _ []string) (endpoint.Refreshed, error) {
 		if q.ID == "denied" {
 			return endpoint.Refreshed{}, endpoint.ErrForbidden
 		}

@@ -149,7 +149,7 @@ func TestRolesAreSeen(t *testing.T) {
 			}
 			return endpoint.Answer{Version: version(q.ID, "v", secret.StageCurrent)}, nil
 		},
-		func(q endpoint.Query, _ string) (endpoint.Refreshed, error) {
+		func(q endpoint.Query, _ []string) (endpoint.Refreshed, error) {
 			if q.Role == roleB {
 				return endpoint.Refreshed{}, &secret.Error{Op: "AssumeRole", Kind: secret.Denied, Code: "AccessDenied", Message: "no"}
 			}

@@ -41,8 +41,8 @@ type params struct {
 	waitVersion string
 	wait        time.Duration
 	hasWait     bool
-	// refused is the version that a refresh is to get rid of.
-	refused string
+	// refused are the versions that a refresh is to get rid of.
+	refused []string
 	// route is whose parameters are read.
 	route route
 }
@@ -133,7 +133,7 @@ func (p *params) set(name, value string, idAllowed bool) error {
 	case name == "secretId" && idAllowed:
 		p.id = value
 	case name == "refused" && p.route == routeRefresh:
-		p.refused = value
+		p.refused = append(p.refused, value)
 	case name == "versionStage" && p.route != routeList:
 		p.stage = value
 	case name == "roleArn" && p.route != routeList:

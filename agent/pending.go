@@ -1,0 +1,208 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"secretsd/agent/secret"
+	"secretsd/agent/source"
+	"secretsd/agent/store"
+	"secretsd/sinks/endpoint"
+)
+
+// pendingHunt is the part of a hunt that looks at AWSPENDING. In a rotation of one
+// user the database has the new password from setSecret on, and AWSCURRENT moves at
+// finishSecret (Secrets Manager User Guide, "Lambda rotation functions"): between
+// the two only AWSPENDING is right.
+type pendingHunt struct {
+	// ref is how AWSPENDING is read, with that interval.
+	ref      secret.Ref
+	interval time.Duration
+	refused  []string
+	// secret is the configured one, or nil; shown says that files and environment
+	// show its pending version.
+	secret *schedule
+	shown  bool
+	denied bool
+}
+
+// pendingOf returns how to look for a pending version beside the one that q means,
+// or nil where nobody could use it, and whether one read is all there is to a hunt:
+// without a refused version, and for a pinned one, which no read can change. asker
+// says that whoever asks can use it.
+func (a *Agent) pendingOf(ctx context.Context, q endpoint.Query, refused []string, asker bool) (p *pendingHunt, once bool, err error) {
+	r, err := a.resolver(ctx, q.Of)
+	if err != nil {
+		return nil, false, err
+	}
+	s, ref, configured := r.find(q)
+	if !configured {
+		ref = secret.Ref{ID: q.ID, Stage: cmp.Or(q.Stage, secret.StageCurrent), RoleARN: q.Role}
+	}
+	if len(refused) == 0 || ref.VersionID != "" {
+		return nil, true, nil
+	}
+	p = &pendingHunt{ref: ref, refused: refused}
+	switch {
+	case configured:
+		p.secret, p.interval, p.shown = s, s.interval, s.pending && ref == s.ref
+	case r.onDemand != nil:
+		p.interval = r.onDemand.Interval.Std()
+	}
+	if p.shown {
+		a.refresh.refusePending(p.secret, refused)
+	}
+	if ref.Stage != secret.StageCurrent || !asker && !p.shown {
+		return nil, false, nil
+	}
+	p.ref.Stage = secret.StagePending
+	return p, false, nil
+}
+
+// readPending returns the version at AWSPENDING if it may be tried, else nil: it is
+// another one than those refused, has a value, and is what the configuration
+// expects. Where files and environment are to show it, they will. A nil p has none.
+//
+// current is the read of the version beside it, which has decided whether whoever
+// asks may have the secret, and is counted where reads are limited; turn is when it
+// was asked for.
+func (a *Agent) readPending(ctx context.Context, p *pendingHunt, current endpoint.Answer, turn time.Time) *secret.Version {
+	// Where the limit on reads is reached nothing is known of now. And for as long
+	// it is remembered that there is no pending version.
+	if p == nil || p.denied || turn.Sub(current.Confirmed) >= negativeAge {
+		return nil
+	}
+	ans, err := a.onDemand.readBeside(ctx, p.ref, p.interval, current.Confirmed)
+	key := p.ref.ID + "\x00" + p.ref.RoleARN
+	switch {
+	case err != nil && secret.KindOf(err) == secret.Denied:
+		p.denied = true
+		if a.saidPending.first(key, "") {
+			a.log.Warn("cannot read AWSPENDING, so that who was refused waits for AWSCURRENT", attrs(err, "secret", p.ref.ID)...)
+		}
+		return nil
+	case err != nil || ans.Stale:
+		return nil
+	}
+	v := ans.Version
+	empty := v.Text.Reveal() == "" && v.Binary.Reveal() == ""
+	if empty || v.ARN != current.Version.ARN || slices.Contains(p.refused, v.VersionID) {
+		return nil
+	}
+	if p.secret != nil {
+		if err := p.secret.expect.check(v, time.Now()); err != nil {
+			if a.saidPending.first(key, v.VersionID) {
+				a.log.Warn("the pending version is not what the configuration expects, so that who was refused waits for AWSCURRENT",
+					"secret", p.secret.name, "version_id", v.VersionID, "error", err)
+			}
+			return nil
+		}
+	}
+	a.saidPending.forget(key)
+	if p.shown {
+		a.refresh.showPending(p.secret, p.refused, v)
+	}
+	return v
+}
+
+// maxSaid bounds what a [said] remembers: clients choose the ids.
+const maxSaid = 1000
+
+// said remembers what was logged, so that it is logged once. The zero value has
+// said nothing.
+type said struct {
+	mu   sync.Mutex
+	what map[string]string
+}
+
+// first reports whether what was not the last thing said about key, and notes it.
+func (s *said) first(key, what string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if last, ok := s.what[key]; ok && last == what {
+		return false
+	}
+	if s.what == nil || len(s.what) >= maxSaid {
+		s.what = map[string]string{}
+	}
+	s.what[key] = what
+	return true
+}
+
+func (s *said) forget(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.what, key)
+}
+
+// showPending has files and environment show v, until AWSCURRENT moves or AWSPENDING
+// is not v's any more. It does nothing unless the version that is current by now is
+// one of those refused.
+func (r *refresher) showPending(s *schedule, refused []string, v *secret.Version) {
+	if r.setPending(s, v, func(e store.Entry) bool {
+		return e.Version != nil && slices.Contains(refused, e.Version.VersionID) && (e.Pending == nil || e.Pending.VersionID != v.VersionID)
+	}) {
+		r.log.Info("secret's current version was refused, files and environment show the pending one", "secret", s.name, "version_id", v.VersionID)
+	}
+}
+
+// refusePending has files and environment show the current version again if the
+// pending one that they show was refused.
+func (r *refresher) refusePending(s *schedule, refused []string) {
+	if r.setPending(s, nil, func(e store.Entry) bool {
+		return e.Pending != nil && slices.Contains(refused, e.Pending.VersionID)
+	}) {
+		r.log.Warn("secret's pending version was refused, files and environment show the current one again", "secret", s.name)
+	}
+}
+
+// setPending sets what is shown of a secret, if the configuration still wants that
+// and the entry is one that when holds of, and reports whether it did.
+func (r *refresher) setPending(s *schedule, v *secret.Version, when func(store.Entry) bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.secrets[s.name]
+	return now != nil && now.ref == s.ref && now.pending && r.store.SetPending(s.name, s.ref, v, when)
+}
+
+// checkPending reads AWSPENDING again of those in group whose pending version is
+// shown and whose current one has not moved. Where the label has gone or moved
+// files and environment show the current version again; where it cannot be read
+// they stay.
+func (r *refresher) checkPending(ctx context.Context, src fetcher, group []*schedule, outcomes []outcome) {
+	snap := r.store.Snapshot()
+	var shown []store.Entry
+	var of []*schedule
+	var refs []secret.Ref
+	for i, s := range group {
+		if e, _ := snap.Get(s.name); e.Pending != nil && e.Ref == s.ref && known(snap, s, outcomes[i].Result) {
+			ref := s.ref
+			ref.Stage = secret.StagePending
+			shown, of, refs = append(shown, e), append(of, s), append(refs, ref)
+		}
+	}
+	if len(refs) == 0 {
+		return
+	}
+	for i, res := range src.Fetch(ctx, refs) {
+		if ctx.Err() != nil || !withdraws(res, shown[i].Pending) {
+			continue
+		}
+		if r.setPending(of[i], nil, func(e store.Entry) bool { return e.Pending == shown[i].Pending }) {
+			r.log.Warn("secret's pending version was withdrawn, files and environment show the current one again",
+				"secret", of[i].name, "version_id", shown[i].Pending.VersionID)
+		}
+	}
+}
+
+// withdraws reports whether a read of AWSPENDING says that it is not v's any more,
+// which a read that failed for another reason does not.
+func withdraws(res source.Result, v *secret.Version) bool {
+	if res.Err != nil {
+		return definite(secret.KindOf(res.Err))
+	}
+	return res.Version.VersionID != v.VersionID
+}
