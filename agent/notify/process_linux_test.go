@@ -394,6 +394,20 @@ func TestIgnoredAndBlockedSignalsCountAsTold(t *testing.T) {
 	}
 }
 
+// A shell blocks all signals whenever it starts a program. One that is blocked then
+// is not handled: it would end the shell a moment later.
+func TestAProcessThatBlocksSignalsForMomentsLives(t *testing.T) {
+	p := launch(t, exec.Command("/bin/sh", "-c", `trap 'echo SIGUSR1; exec sleep 600' USR1; echo ready; while :; do /bin/true; done`))
+	p.expect(t, "ready")
+	byFile, byName := hup(pidFileOf(t, p)), &notify.Process{Argv0: "/bin/sh"}
+	for range 100 {
+		wantFailure(t, notify.Attempt(byFile, change("/a")), "unready", "does not handle SIGHUP")
+		wantFailure(t, notify.SignalFound(byName, []int{p.pid()}, syscall.SIGHUP), "unready", "does not handle SIGHUP")
+	}
+	p.mark(t)
+	p.expect(t, "SIGUSR1")
+}
+
 func TestTheNameOfAProcessCannotForgeWhatProcSays(t *testing.T) {
 	sh, err := os.ReadFile("/bin/sh")
 	if err != nil {

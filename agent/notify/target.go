@@ -52,8 +52,9 @@ type Target struct {
 // set.
 type Step struct {
 	// Process is sent Signal. Other than TERM, INT, QUIT and KILL it is sent only
-	// if the process catches, ignores or blocks it: a process that is still
-	// starting has no handler, and SIGHUP would end it. A program written in Go
+	// if the process catches or ignores it, or has it blocked for more than the
+	// moment in which a program is started: a process that is still starting has no
+	// handler, and SIGHUP would end it. A program written in Go
 	// catches every signal from its first moment on, so it should write its pid
 	// file after its call of signal.Notify.
 	Process *Process

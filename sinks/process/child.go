@@ -6,6 +6,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"secretsd/agent/disposition"
 )
 
 // scope is whom a signal to the child goes to.
@@ -16,15 +18,6 @@ const (
 	group                 // its process group
 	rest                  // all that is left of it once the leader has ended
 	everyone              // all of these
-)
-
-// handled is what a process does with a signal.
-type handled int
-
-const (
-	unhandled handled = iota // its default
-	blocked                  // it may wait for it, or be about to start a program
-	caught                   // it has a handler, or ignores it
 )
 
 // child is one program that was started. What it does is functions, so that tests
@@ -42,7 +35,7 @@ type child struct {
 	// others reports whether anything is left of the child beside the leader.
 	others func() bool
 	// handling returns what the child would do with a signal.
-	handling func(syscall.Signal) handled
+	handling func(syscall.Signal) disposition.Disposition
 	// reap gives the child's number back and returns how it has ended.
 	reap func() Exit
 
@@ -111,7 +104,7 @@ func (l *launcher) child(p *Program, w *watched) *child {
 	return &child{
 		pid: pid, exited: w.exited, stops: w.stops,
 		send: k.send, family: k.note, others: k.others,
-		handling: func(sig syscall.Signal) handled { return handling(pid, sig) },
+		handling: func(sig syscall.Signal) disposition.Disposition { return handling(pid, sig) },
 		reap: func() Exit {
 			l.tty.take(pid)
 			exit := exitOf(w.reap())

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"secretsd/agent/disposition"
 )
 
 // cldStopped is CLD_STOPPED of siginfo_t (sigaction(2)).
@@ -193,27 +195,20 @@ func parseStat(pid int, data []byte) (stat, bool) {
 	return p, errs == [3]error{}
 }
 
-// handling returns what the process would do with sig (proc_pid_status(5)).
-func handling(pid int, sig syscall.Signal) handled {
+// handling returns what the process would do with sig.
+func handling(pid int, sig syscall.Signal) disposition.Disposition {
 	if asksToEnd(sig) && sig != syscall.SIGHUP || sig == syscall.SIGKILL {
-		return caught // it is meant to end the child
+		return disposition.Handled // it is meant to end the child
 	}
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
-		return unhandled
+		return disposition.Default
 	}
-	best := unhandled
-	for line := range strings.Lines(string(data)) {
-		key, value, _ := strings.Cut(line, ":")
-		means, ok := map[string]handled{"SigBlk": blocked, "SigIgn": caught, "SigCgt": caught}[key]
-		if !ok {
-			continue
-		}
-		if mask, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64); err == nil && mask&(1<<(uint(sig)-1)) != 0 {
-			best = max(best, means)
-		}
+	masks, err := disposition.Parse(status)
+	if err != nil {
+		return disposition.Default
 	}
-	return best
+	return masks.Of(sig)
 }
 
 // argumentLimit is what arguments and environment may take together: a quarter

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"os"
 	"syscall"
+
+	"secretsd/agent/disposition"
 )
 
 // attributes are those of a child.
@@ -56,7 +58,7 @@ func (k *kin) send(sig syscall.Signal, to scope) error {
 }
 
 // handling cannot be told here, so that the signal is sent.
-func handling(int, syscall.Signal) handled { return caught }
+func handling(int, syscall.Signal) disposition.Disposition { return disposition.Handled }
 
 // argumentLimit is ARG_MAX of macOS.
 func argumentLimit() int { return 1 << 20 }
