@@ -164,6 +164,7 @@ func (a *Agent) start(b *build) {
 	a.apply.published, a.apply.remember = a.published, a.remember
 	a.apply.configure(b.plan)
 	a.child = newSupervised(a.log, a.opts.Child)
+	a.child.share(b.cfg)
 	a.child.configure(b.child)
 	a.watcher = newWatcher(a.log)
 	a.watcher.follow(b.templateFiles())
@@ -340,6 +341,7 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 	if prev.cfg.StateDir != next.cfg.StateDir {
 		a.log.Warn("state_dir changes at the next start, keeping it", "state_dir", prev.cfg.StateDir)
 	}
+	a.child.share(next.cfg)
 	a.apply.retire(next.plan)
 	a.apply.configure(next.plan)
 	a.watcher.follow(next.templateFiles())

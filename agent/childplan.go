@@ -45,7 +45,7 @@ func (p *plan) newChild() (*childSpec, error) {
 		return nil, nil
 	}
 	c := &childSpec{from: e.EnvFrom, allow: e.EnvAllow, deny: e.EnvDeny}
-	c.program.Args, c.program.KillTimeout, c.program.Alone = e.Command, e.KillTimeout.Std(), !startsProcesses(p.cfg)
+	c.program.Args, c.program.KillTimeout = e.Command, e.KillTimeout.Std()
 	errs := []error{p.childCommand(c), p.childSignals(c)}
 	for _, name := range e.EnvNames() {
 		errs = append(errs, p.childVar(c, name))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -53,6 +54,8 @@ type launcher struct {
 	opts  Options
 	ready bool
 	tty   *terminal
+	// crowded says that the agent starts other processes too.
+	crowded *atomic.Bool
 }
 
 // close lets the terminal go.
@@ -83,7 +86,7 @@ func (l *launcher) start(p *Program) (*child, error) {
 	if err != nil {
 		return nil, &StartError{Path: p.Path, Err: err}
 	}
-	return l.child(p, w), nil
+	return l.child(w), nil
 }
 
 // limits gives the process the limit of core dumps that the child is to have,
@@ -98,8 +101,8 @@ func (l *launcher) limits() (restore func()) {
 	return func() { _ = syscall.Setrlimit(syscall.RLIMIT_CORE, &own) } // lowering it always works
 }
 
-func (l *launcher) child(p *Program, w *watched) *child {
-	pid, k := w.pid, newKin(w, p.Alone, !l.tty.shared())
+func (l *launcher) child(w *watched) *child {
+	pid, k := w.pid, newKin(w, l.crowded, !l.tty.shared())
 	l.tty.give(pid)
 	return &child{
 		pid: pid, exited: w.exited, stops: w.stops,

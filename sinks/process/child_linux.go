@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -59,8 +60,10 @@ func (w *watched) stop() {
 
 // kin is the child and its descendants.
 type kin struct {
-	leader         *watched
-	alone, grouped bool
+	leader  *watched
+	grouped bool
+	// crowded says that an orphan may be another's.
+	crowded *atomic.Bool
 
 	mu sync.Mutex
 	// known are descendants that were seen, by their numbers, with when they
@@ -68,8 +71,8 @@ type kin struct {
 	known map[int]uint64
 }
 
-func newKin(w *watched, alone, grouped bool) *kin {
-	return &kin{leader: w, alone: alone, grouped: grouped}
+func newKin(w *watched, crowded *atomic.Bool, grouped bool) *kin {
+	return &kin{leader: w, crowded: crowded, grouped: grouped}
 }
 
 // note takes down the descendants of the child. Those who leave its group can be
@@ -83,12 +86,14 @@ func (k *kin) others() bool { return len(k.living()) > 0 }
 // the leader left out.
 func (k *kin) living() []stat {
 	all, self := processes(), os.Getpid()
+	// Asked afterwards: it is said before the first of the others is started.
+	crowded := k.crowded.Load()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	mine := map[int]bool{k.leader.pid: true}
 	for _, p := range all {
 		started, known := k.known[p.pid]
-		if k.grouped && p.group == k.leader.pid || k.alone && p.parent == self || known && p.started == started {
+		if k.grouped && p.group == k.leader.pid || !crowded && p.parent == self || known && p.started == started {
 			mine[p.pid] = true
 		}
 	}

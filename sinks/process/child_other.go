@@ -5,6 +5,7 @@ package process
 import (
 	"errors"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"secretsd/agent/disposition"
@@ -43,7 +44,7 @@ type kin struct {
 	grouped bool
 }
 
-func newKin(w *watched, _, grouped bool) *kin { return &kin{leader: w, grouped: grouped} }
+func newKin(w *watched, _ *atomic.Bool, grouped bool) *kin { return &kin{leader: w, grouped: grouped} }
 
 func (k *kin) note() {}
 

@@ -114,9 +114,10 @@ func TestOthersOfTheAgentLive(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pids")
 	r := run(t, process.Options{})
 	p := shell(t, family, file)
-	p.KillTimeout, p.Alone = 100*time.Millisecond, false
+	p.KillTimeout = 100 * time.Millisecond
 	r.sup.Set(p, true)
 	list := pids(t, file, 4)
+	r.sup.StartsOthers() // as a later configuration has it
 	r.cancel()
 	r.wait()
 	if !lives(other.Process.Pid) {
