@@ -23,21 +23,24 @@ type Disposition int
 const (
 	// Default is what signal(7) says, which most often ends the process.
 	Default Disposition = iota
-	// Blocked is a signal that is blocked by a process at work: it may be one
-	// that starts a program.
+	// Unclear is a signal that is blocked by a process which cannot do anything
+	// with it now: it is stopped, or in an uninterruptible wait, as everybody is who
+	// waits in vfork(2) for the new program to run.
+	Unclear
+	// Blocked is a signal that is blocked by a process at work.
 	Blocked
 	// Awaited is a signal that is blocked by a process asleep. Who starts a program
-	// is hardly ever found so: vfork(2) is an uninterruptible wait.
+	// is hardly ever found so.
 	Awaited
 	// Handled is a signal that is caught or ignored.
 	Handled
 )
 
-// Masks are the dispositions of all signals of a process, and whether its main
-// thread sleeps.
+// Masks are the dispositions of all signals of a process, and the state of its main
+// thread.
 type Masks struct {
 	handled, blocked uint64 // bit n-1 is signal n
-	asleep           bool
+	state            string
 }
 
 // Parse reads /proc/PID/status (proc_pid_status(5)). All fields that count must be
@@ -53,7 +56,7 @@ func Parse(status []byte) (Masks, error) {
 		delete(missing, key)
 		value := strings.TrimSpace(rest)
 		if key == "State" {
-			m.asleep = strings.HasPrefix(value, "S")
+			m.state = value[:min(1, len(value))]
 			continue
 		}
 		mask, err := strconv.ParseUint(value, 16, 64)
@@ -83,25 +86,32 @@ func (m Masks) Of(sig syscall.Signal) Disposition {
 		return Handled
 	case m.blocked&bit == 0:
 		return Default
-	case m.asleep:
-		return Awaited
 	}
-	return Blocked
+	switch m.state {
+	case "S":
+		return Awaited
+	case "R":
+		return Blocked
+	}
+	return Unclear
 }
 
 const (
 	// awaitedLooks is how often a signal has to be found awaited, and at no look
 	// between at its default, to count as handled.
 	awaitedLooks = 5
-	// blockedLooks is how often in a row it has to be found blocked, for a
-	// process that never seems to sleep. In a loop of dash that does nothing but
-	// start programs it is at every fourth or fifth look.
+	// blockedLooks is how often in a row it has to be found blocked at work or
+	// asleep, for a process that never seems to sleep. In a loop of dash that does
+	// nothing but start programs it is at every tenth look.
 	blockedLooks = 100
+	// patience is after how many looks at a blocked signal nothing is expected of
+	// further ones.
+	patience = 200
 )
 
 // Watch judges a signal by looks at a process, one after another and some
 // milliseconds apart. The zero value has not looked yet.
-type Watch struct{ awaited, blocked int }
+type Watch struct{ awaited, blocked, looks int }
 
 // Look takes down one look, and reports whether the signal can be sent.
 func (w *Watch) Look(d Disposition) bool {
@@ -113,11 +123,14 @@ func (w *Watch) Look(d Disposition) bool {
 		return false
 	case Awaited:
 		w.awaited++
+		w.blocked++
+	case Blocked:
+		w.blocked++
 	}
-	w.blocked++
+	w.looks++
 	return w.awaited >= awaitedLooks || w.blocked >= blockedLooks
 }
 
 // Undecided reports whether further looks may show the signal to be handled although
 // nothing about the process changes.
-func (w *Watch) Undecided() bool { return w.blocked > 0 }
+func (w *Watch) Undecided() bool { return w.looks > 0 && w.looks < patience }

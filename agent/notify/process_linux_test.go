@@ -355,56 +355,6 @@ func TestDeadProcessesAndZombiesAreAbsent(t *testing.T) {
 	wantFailure(t, notify.Attempt(target, change("/a")), "absent", "no process")
 }
 
-func TestSignalsThatEndAProcessNeedNoHandler(t *testing.T) {
-	p := shell(t, `echo ready; read x`, 0)
-	target := hup(pidFileOf(t, p))
-	target.Signal = syscall.SIGUSR2
-	wantFailure(t, notify.Attempt(target, change("/a")), "unready", "does not handle SIGUSR2")
-	target.Signal = syscall.SIGTERM
-	if err := notify.Attempt(target, change("/a")); err != nil {
-		t.Fatal(err)
-	}
-	_ = p.Wait()
-	if ws := p.ProcessState.Sys().(syscall.WaitStatus); ws.Signal() != syscall.SIGTERM {
-		t.Errorf("process ended by %v", p.ProcessState)
-	}
-}
-
-func TestIgnoredAndBlockedSignalsCountAsTold(t *testing.T) {
-	const env = "/usr/bin/env"
-	if err := exec.Command(env, "--block-signal=HUP", "true").Run(); err != nil {
-		lacking(t, "env --block-signal (coreutils 8.31): "+err.Error())
-	}
-	for _, how := range []string{"--ignore-signal=HUP", "--block-signal=HUP", "--default-signal=HUP"} {
-		p := launch(t, exec.Command(env, how, "/bin/sh", "-c", `echo ready; read x; echo alive`))
-		p.expect(t, "ready")
-		err := notify.Attempt(hup(pidFileOf(t, p)), change("/a"))
-		if how == "--default-signal=HUP" {
-			wantFailure(t, err, "unready", "does not handle SIGHUP")
-		} else if err != nil {
-			t.Errorf("%s: %v", how, err)
-		}
-		if _, err := io.WriteString(p.in, "\n"); err != nil {
-			t.Fatal(err)
-		}
-		p.expect(t, "alive")
-	}
-}
-
-// A shell blocks all signals whenever it starts a program. One that is blocked then
-// is not handled: it would end the shell a moment later.
-func TestAProcessThatBlocksSignalsForMomentsLives(t *testing.T) {
-	p := launch(t, exec.Command("/bin/sh", "-c", `trap 'echo SIGUSR1; exec sleep 600' USR1; echo ready; while :; do /bin/true; done`))
-	p.expect(t, "ready")
-	byFile, byName := hup(pidFileOf(t, p)), &notify.Process{Argv0: "/bin/sh"}
-	for range 100 {
-		wantFailure(t, notify.Attempt(byFile, change("/a")), "unready", "does not handle SIGHUP")
-		wantFailure(t, notify.SignalFound(byName, []int{p.pid()}, syscall.SIGHUP), "unready", "does not handle SIGHUP")
-	}
-	p.mark(t)
-	p.expect(t, "SIGUSR1")
-}
-
 func TestTheNameOfAProcessCannotForgeWhatProcSays(t *testing.T) {
 	sh, err := os.ReadFile("/bin/sh")
 	if err != nil {
