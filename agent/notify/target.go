@@ -96,7 +96,8 @@ type Step struct {
 // Exe, Argv0 and Cgroup may fit several processes. A process and what it has
 // forked count as one, of which the topmost is told: a server's workers are its
 // own affair, and many of them would end. If several are left each of them is
-// told, and the target has been told when all of them have.
+// told, and the target has been told when all of them have. The commands that the
+// agent runs are none of them.
 type Process struct {
 	// PidFile is the absolute path of the file that names the process. Its first
 	// line is the pid, in decimal; what follows is ignored (PostgreSQL's
