@@ -85,7 +85,7 @@ func (k *kin) others() bool { return len(k.living()) > 0 }
 // living returns the living descendants of the child and members of its group,
 // the leader left out.
 func (k *kin) living() []stat {
-	all, self := processes(), os.Getpid()
+	all, self, own := processes(), os.Getpid(), unix.Getpgrp()
 	// Asked afterwards: it is said before the first of the others is started.
 	crowded := k.crowded.Load()
 	k.mu.Lock()
@@ -93,7 +93,10 @@ func (k *kin) living() []stat {
 	mine := map[int]bool{k.leader.pid: true}
 	for _, p := range all {
 		started, known := k.known[p.pid]
-		if k.grouped && p.group == k.leader.pid || !crowded && p.parent == self || known && p.started == started {
+		// What is in our own group is a program that a library of ours has started,
+		// such as the credential_process of AWS's.
+		orphan := !crowded && p.parent == self && p.group != own
+		if k.grouped && p.group == k.leader.pid || orphan || known && p.started == started {
 			mine[p.pid] = true
 		}
 	}

@@ -135,6 +135,35 @@ func TestOthersOfTheAgentLive(t *testing.T) {
 	}
 }
 
+// TestAProgramInTheAgentsGroupIsNotTheChilds: nobody says of the programs that the
+// agent's libraries start that they do.
+func TestAProgramInTheAgentsGroupIsNotTheChilds(t *testing.T) {
+	other := exec.Command("sleep", "600")
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = other.Process.Kill()
+		_ = other.Wait()
+	})
+	file := filepath.Join(t.TempDir(), "pids")
+	r := run(t, process.Options{})
+	p := shell(t, family, file)
+	p.KillTimeout = 100 * time.Millisecond
+	r.sup.Set(p, true)
+	list := pids(t, file, 4)
+	r.cancel()
+	r.wait()
+	if !lives(other.Process.Pid) {
+		t.Error("a process that is none of the child's was killed")
+	}
+	for _, pid := range list {
+		if lives(pid) {
+			t.Errorf("process %d of %v lives", pid, list)
+		}
+	}
+}
+
 // TestWhatIsLeftBehindIsAskedToEnd holds that a child that ends when it is asked
 // to gives those behind it the same chance.
 func TestWhatIsLeftBehindIsAskedToEnd(t *testing.T) {
