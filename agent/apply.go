@@ -31,7 +31,9 @@ type applier struct {
 	published func(path string, versions []notify.SecretVersion)
 	// remember writes down what is held.
 	remember func(held []heldState)
-	checker  *checker
+	// asked reports whether somebody is asking for a new version of a secret.
+	asked   func(secret string) bool
+	checker *checker
 
 	// freshLibrary has included files read again.
 	freshLibrary func()
@@ -43,6 +45,8 @@ type applier struct {
 	index map[string]map[*output]bool
 	// applied is the version of each secret that the last pass worked with.
 	applied map[string]*secret.Version
+	// byHand are the versions that came because somebody asked, by secret.
+	byHand  map[string]string
 	counted counted
 }
 
@@ -55,6 +59,8 @@ func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
 
 		published: func(string, []notify.SecretVersion) {},
 		remember:  func([]heldState) {},
+		asked:     func(string) bool { return false },
+		byHand:    map[string]string{},
 		checker:   newChecker(),
 	}
 }
@@ -168,6 +174,9 @@ func (a *applier) concerned(snap *store.Snapshot) map[*output]bool {
 			continue
 		}
 		a.applied[name] = shown
+		if shown != nil && a.asked(name) {
+			a.byHand[name] = shown.VersionID
+		}
 		if known && had != nil && shown != nil && had.VersionID == shown.VersionID && had.SameContent(shown) {
 			continue // only its staging labels moved
 		}
@@ -209,11 +218,21 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 		a.hold(o, &heldBack{versions: used(snap, looked).named(), source: o.source, reason: err, unrendered: true})
 		return candidate{}, false
 	}
-	reason := notify.ReasonStart
-	if o.inPlace {
-		reason = notify.ReasonChange
+	versions := used(snap, looked)
+	return a.inspect(candidate{output: o, pieces: pieces, versions: versions, reason: a.reason(o, versions)})
+}
+
+// reason returns why o is about to be made of versions.
+func (a *applier) reason(o *output, versions versions) notify.Reason {
+	if !o.inPlace {
+		return notify.ReasonStart
 	}
-	return a.inspect(candidate{output: o, pieces: pieces, versions: used(snap, looked), reason: reason})
+	for _, v := range versions.named() {
+		if a.byHand[v.Name] == v.VersionID && !slices.Contains(o.named, v) {
+			return notify.ReasonManual
+		}
+	}
+	return notify.ReasonChange
 }
 
 // compare renders what o published last once more, from the same versions, and

@@ -13,11 +13,11 @@ func (a *Agent) owe(pending []notify.Debt) {
 	a.saveState()
 }
 
-// settled counts what became of a notification, and writes down what is still
-// owed.
+// settled writes down what is still owed after a notification, and counts what became
+// of it.
 func (a *Agent) settled(target string, o notify.Outcome) {
-	a.seen.settled(target, o)
 	a.saveState()
+	a.seen.settled(target, o)
 	if o.Rollback {
 		a.askRollback(target, o.Change)
 	}
@@ -25,7 +25,10 @@ func (a *Agent) settled(target string, o notify.Outcome) {
 
 func (a *Agent) saveState() {
 	err := a.state.save(func() state {
-		return state{Debts: slices.Concat(a.notifier.Owed(), *a.pending.Load(), *a.restored.Load()), Held: *a.held.Load()}
+		// A debt passes from these to the notifier: asked first, they hold what it
+		// does not owe yet.
+		pending, restored := *a.pending.Load(), *a.restored.Load()
+		return state{Debts: slices.Concat(a.notifier.Owed(), pending, restored), Held: *a.held.Load()}
 	})
 	if err != nil {
 		a.log.Warn("cannot write down what is owed and held; a crash now would lose it", attrs(err)...)

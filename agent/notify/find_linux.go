@@ -96,8 +96,8 @@ func (s *scan) find(ctx context.Context) ([]int, error) {
 			fit[pid] = true
 		}
 	}
-	if len(fit) > 0 {
-		return topmost(fit), nil
+	if top := topmost(fit); len(top) > 0 {
+		return top, nil
 	}
 	f := &failure{class: absent, msg: s.what, hint: "if there is one, /proc hides it from the agent: check hidepid and systemd's ProtectProc="}
 	if unseen > 0 {
@@ -113,11 +113,49 @@ func (s *scan) still(_ context.Context, pid int) (bool, error) {
 		return false, nil
 	}
 	ok, err := s.fits(pid)
-	if !ok || err != nil || !s.ours {
+	if !ok || err != nil {
 		return ok, err
+	}
+	if !elsewhere(pid) {
+		return false, nil
+	}
+	if !s.ours {
+		return true, nil
 	}
 	status, err := os.ReadFile(procFile(pid, "status"))
 	return err == nil && !nested(status), quiet(err)
+}
+
+// elsewhere reports whether pid is a process that lives and is none of the agent's
+// commands, nor descends from one.
+func elsewhere(pid int) bool {
+	const deep = 100 // pids that are taken over meanwhile could make a ring
+	at := pid
+	for range deep {
+		above, err := parentOf(at)
+		switch {
+		case err == nil && above == os.Getpid():
+			return !commands.has(at)
+		case err == nil && above <= 1:
+			return true
+		case err == nil:
+			at = above
+		case at == pid:
+			return false
+		default:
+			at = pid // an ancestor has ended, so that it has another parent now
+		}
+	}
+	return true
+}
+
+// parentOf returns the pid of a process's parent; 0 is nobody's.
+func parentOf(pid int) (int, error) {
+	stat, err := os.ReadFile(procFile(pid, "stat"))
+	if err != nil {
+		return 0, err
+	}
+	return parseParent(stat)
 }
 
 func procFile(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }
@@ -144,14 +182,16 @@ func processes() ([]int, error) {
 }
 
 // topmost returns, in order, those of the processes fit that none of fit has
-// forked, itself or through others.
+// forked, itself or through others. What has ended meanwhile is left out: it may have
+// been forked to run another program.
 func topmost(fit map[int]bool) []int {
 	parents := map[int]int{}
 	parent := func(pid int) int {
 		above, known := parents[pid]
 		if !known {
-			if stat, err := os.ReadFile(procFile(pid, "stat")); err == nil {
-				above, _ = parseParent(stat) // 0 is nobody's pid
+			var err error
+			if above, err = parentOf(pid); err != nil {
+				above = -1
 			}
 			parents[pid] = above
 		}
@@ -164,7 +204,7 @@ func topmost(fit map[int]bool) []int {
 		for above > 0 && !fit[above] && steps < len(parents)+1 {
 			above, steps = parent(above), steps+1
 		}
-		if !fit[above] {
+		if !fit[above] && parent(pid) >= 0 {
 			top = append(top, pid)
 		}
 	}

@@ -114,9 +114,10 @@ func TestOthersOfTheAgentLive(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pids")
 	r := run(t, process.Options{})
 	p := shell(t, family, file)
-	p.KillTimeout, p.Alone = 100*time.Millisecond, false
+	p.KillTimeout = 100 * time.Millisecond
 	r.sup.Set(p, true)
 	list := pids(t, file, 4)
+	r.sup.StartsOthers() // as a later configuration has it
 	r.cancel()
 	r.wait()
 	if !lives(other.Process.Pid) {
@@ -131,6 +132,35 @@ func TestOthersOfTheAgentLive(t *testing.T) {
 	}
 	if alive != 1 {
 		t.Errorf("%d of the child's four processes live, want the orphan alone", alive)
+	}
+}
+
+// TestAProgramInTheAgentsGroupIsNotTheChilds: nobody says of the programs that the
+// agent's libraries start that they do.
+func TestAProgramInTheAgentsGroupIsNotTheChilds(t *testing.T) {
+	other := exec.Command("sleep", "600")
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = other.Process.Kill()
+		_ = other.Wait()
+	})
+	file := filepath.Join(t.TempDir(), "pids")
+	r := run(t, process.Options{})
+	p := shell(t, family, file)
+	p.KillTimeout = 100 * time.Millisecond
+	r.sup.Set(p, true)
+	list := pids(t, file, 4)
+	r.cancel()
+	r.wait()
+	if !lives(other.Process.Pid) {
+		t.Error("a process that is none of the child's was killed")
+	}
+	for _, pid := range list {
+		if lives(pid) {
+			t.Errorf("process %d of %v lives", pid, list)
+		}
 	}
 }
 
@@ -319,15 +349,22 @@ func TestASignalBeforeThereIsAChild(t *testing.T) {
 func TestTargetsReachTheChildOnlyWhileItCounts(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "out")
 	r := run(t, process.Options{})
-	if err := r.sup.Signal(syscall.SIGHUP); !errors.Is(err, process.ErrNoChild) {
+	tell := func(sig syscall.Signal) error {
+		pid, _, err := r.sup.Child()
+		if err != nil {
+			return err
+		}
+		return syscall.Kill(pid, sig)
+	}
+	if err := tell(syscall.SIGHUP); !errors.Is(err, process.ErrNoChild) {
 		t.Errorf("without a child: %v", err)
 	}
 	r.sup.Set(shell(t, counter, file), true)
 	eventually(t, "it runs", func() bool { return strings.HasPrefix(content(file), "ready") })
-	eventually(t, "it can be told", func() bool { return r.sup.Signal(syscall.SIGUSR1) == nil })
+	eventually(t, "it can be told", func() bool { return tell(syscall.SIGUSR1) == nil })
 	eventually(t, "it is told", func() bool { return strings.HasSuffix(content(file), "USR1\n") })
 	r.sup.Set(shell(t, counter+"; :", file), true)
-	if err := r.sup.Signal(syscall.SIGHUP); !errors.Is(err, process.ErrNoChild) && strings.Count(content(file), "ready") < 2 {
+	if err := tell(syscall.SIGHUP); !errors.Is(err, process.ErrNoChild) && strings.Count(content(file), "ready") < 2 {
 		t.Errorf("a child that is about to be replaced: %v", err)
 	}
 	eventually(t, "it is replaced", func() bool { return strings.Count(content(file), "ready") == 2 })
