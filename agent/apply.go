@@ -37,6 +37,8 @@ type applier struct {
 	freshLibrary func()
 	outputs      []*output
 	optional     map[string]bool
+	// doubters are the targets that roll back what they do not confirm.
+	doubters map[string]bool
 	// looked is how the template files were when they were looked at last.
 	looked map[string]fs.FileInfo
 	// index leads from a secret to the outputs that depend on it.
@@ -44,6 +46,10 @@ type applier struct {
 	// applied is the version of each secret that the last pass worked with.
 	applied map[string]*secret.Version
 	counted counted
+	// unnoted says that what is held is not written down yet, and noteAt when it
+	// may be.
+	unnoted bool
+	noteAt  time.Duration
 }
 
 func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
@@ -64,6 +70,7 @@ func (a *applier) configure(p *plan) {
 	had := map[string]*output{}
 	for _, o := range a.outputs {
 		had[o.path] = o
+		a.unnoted = a.unnoted || o.gate.held != nil // it may not be held any more
 	}
 	defer func() {
 		for _, old := range had {
@@ -75,11 +82,19 @@ func (a *applier) configure(p *plan) {
 	for _, s := range p.secrets {
 		a.optional[s.name] = !s.required
 	}
+	a.doubters = map[string]bool{}
+	for _, t := range p.targets {
+		a.doubters[t.Name] = t.Rollback
+	}
 	a.index = map[string]map[*output]bool{}
 	a.applied = map[string]*secret.Version{}
 	for _, o := range a.outputs {
 		if old := had[o.path]; old != nil {
 			o.inherit(old)
+		}
+		maps.DeleteFunc(o.doubts, func(name string, _ bool) bool { return !a.doubters[name] || !slices.Contains(o.notify, name) })
+		if len(o.doubts) == 0 {
+			o.previous = nil
 		}
 		o.dirty = true
 		a.depend(o, nil)
@@ -104,12 +119,12 @@ func (a *applier) depend(o *output, had []string) {
 
 // candidate is content that differs from what a file holds.
 type candidate struct {
-	output   *output
-	pieces   []piece
-	versions versions
-	change   files.Change
-	reason   notify.Reason
-	absent   bool // there was no file before
+	*content
+	output *output
+	pieces []piece
+	change files.Change
+	reason notify.Reason
+	absent bool // there was no file before
 }
 
 // pass brings everything in line with snap: it renders, in memory, what a
@@ -127,7 +142,9 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 		if concerned[o] {
 			c, ok = a.prepare(render, o, snap)
 			ok = ok && (c.change != files.Content || a.mayPublish(ctx, c))
-		} else if heal && o.good != nil && o.healable(a.clock()) {
+		}
+		// An output that waits for a secret is concerned for ever.
+		if heal && (!concerned[o] || o.waiting != "") && o.good != nil && o.healable(a.clock()) {
 			c, ok = a.compare(render, o, snap)
 		}
 		if ok {
@@ -144,9 +161,13 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 			done = append(done, c)
 		}
 	}
+	a.noteHeldDue()
 	a.collect()
 	at := time.Now()
 	a.serve(snap)
+	for _, c := range done {
+		c.output.at = at
+	}
 	for _, d := range a.debts(done) {
 		d.At = at
 		a.tell(d.Target, d.Change)
@@ -212,22 +233,23 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 	if o.inPlace {
 		reason = notify.ReasonChange
 	}
-	return a.inspect(candidate{output: o, pieces: pieces, versions: used(snap, looked), reason: reason})
+	return a.inspect(candidate{output: o, pieces: pieces, content: &content{o.recipe, used(snap, looked)}, reason: reason})
 }
 
-// compare renders what o published last once more, from the same versions, and
-// compares it with what is there: a version that cannot be rendered or is held
-// must not keep the last good file from being put right.
+// compare renders what o published last once more, from the same versions by the
+// same templates, and compares it with what is there: a version or a template that
+// cannot be rendered or is held must not keep the last good file from being put
+// right.
 func (a *applier) compare(render rendering, o *output, snap *store.Snapshot) (candidate, bool) {
-	if !o.good.current(snap) {
-		render = rendering{templates.NewPass(o.good.lookup), o.good.lookup}
+	if !o.good.versions.current(snap) {
+		render = rendering{templates.NewPass(o.good.versions.lookup), o.good.versions.lookup}
 	}
-	a.counted.executions += uint64(len(o.parts))
-	pieces, _, err := o.render(render)
+	a.counted.executions += uint64(len(o.good.parts))
+	pieces, _, err := o.good.render(render)
 	if err != nil {
 		return candidate{}, false // its own pass has said why
 	}
-	return a.inspect(candidate{output: o, pieces: pieces, versions: o.good, reason: notify.ReasonHeal})
+	return a.inspect(candidate{output: o, pieces: pieces, content: o.good, reason: notify.ReasonHeal})
 }
 
 func (a *applier) inspect(c candidate) (candidate, bool) {
@@ -266,7 +288,7 @@ func (a *applier) publish(c candidate) bool {
 		a.repaired(o, change)
 	case change == files.Content:
 		a.counted.publishes++
-		o.previous = o.good
+		o.doubt(a.doubters)
 		if o.bundle {
 			a.log.Info("published bundle", "path", o.path)
 		} else {
@@ -336,12 +358,12 @@ func (a *applier) degrade(o *output, err error) {
 
 // settle notes that an output is what it should be, and of which versions.
 func (a *applier) settle(c candidate) {
-	o, good := c.output, c.versions
+	o := c.output
 	o.expires = earliestExpiry(c.pieces)
 	if o.err != nil {
 		a.log.Info("file is right again", "path", o.path)
 	}
-	o.inPlace, o.good, o.named = true, good, good.named()
+	o.inPlace, o.good, o.named = true, c.content, c.versions.named()
 	o.dirty, o.skipped, o.waiting = false, false, ""
 	o.gate.forget() // what is asked about is not wanted any more
 	a.hold(o, nil)
@@ -351,8 +373,7 @@ func (a *applier) settle(c candidate) {
 // nextTry returns when the next degraded output is to be tried again, or a bundle
 // has something to remove; false if none waits for a time.
 func (a *applier) nextTry() (time.Duration, bool) {
-	var next time.Duration
-	found := false
+	next, found := a.noteAt, a.unnoted
 	for _, o := range a.outputs {
 		if o.dirty && o.retryAt > 0 && (!found || o.retryAt < next) {
 			next, found = o.retryAt, true

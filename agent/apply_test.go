@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -129,6 +130,9 @@ func (b *bench) content(name string) string {
 	data, err := os.ReadFile(filepath.Join(b.dir, name))
 	if errors.Is(err, os.ErrNotExist) {
 		return "(absent)"
+	}
+	if errors.Is(err, syscall.EISDIR) {
+		return "(directory)"
 	}
 	if err != nil {
 		b.t.Fatal(err)

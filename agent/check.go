@@ -188,14 +188,38 @@ func (a *applier) judge(v verdict) {
 	}
 }
 
-// hold notes what is held of o, nil for nothing, and has it written down where it
-// is to survive a restart.
+// holdDelay is how long what checks have refused may wait to be written down with
+// more of it. A crash meanwhile costs nothing but that the checks run again.
+const holdDelay = time.Second
+
+// hold notes what is held of o, nil for nothing. What is to survive a restart is
+// written down by the pass under way, or with more of it somewhat later.
 func (a *applier) hold(o *output, h *heldBack) {
 	had := o.gate.held
 	o.gate.held = h
 	if (had == nil || had.unrendered) && (h == nil || h.unrendered) {
 		return
 	}
+	a.unnoted = true
+	if h == nil || h.unrendered {
+		a.noteAt = 0 // what is not held any more would be refused after a crash
+	}
+}
+
+// noteHeldDue has what is held written down when it is time to.
+func (a *applier) noteHeldDue() {
+	if now := a.clock(); a.unnoted && now >= a.noteAt {
+		a.noteHeld()
+		a.noteAt = now + holdDelay
+	}
+}
+
+// noteHeld has what is held written down, if that is another than what is.
+func (a *applier) noteHeld() {
+	if !a.unnoted {
+		return
+	}
+	a.unnoted = false
 	list := []heldState{}
 	for _, o := range a.outputs {
 		if h := o.gate.held; h != nil && !h.unrendered {
@@ -223,6 +247,7 @@ type heldState struct {
 
 // recall takes over what the last agent held, where the template is the same.
 func (a *applier) recall(list []heldState) {
+	a.unnoted = len(list) > 0
 	for _, st := range list {
 		source, err := hex.DecodeString(st.Source)
 		if err != nil || len(source) != sha256.Size {

@@ -127,7 +127,7 @@ func (c *supervised) waits() error {
 // the child's affair. What was only put right is not: the child has read it, and may
 // be the one who removes it.
 func (c *supervised) published(o *output, versions []notify.SecretVersion) {
-	if len(o.notify) == 0 && (o.good == nil || !slices.Equal(o.named, versions)) {
+	if len(o.notify) == 0 && (o.good == nil || o.good.source != o.source || !slices.Equal(o.named, versions)) {
 		c.touched = true
 	}
 }

@@ -18,9 +18,7 @@ func (a *Agent) owe(pending []notify.Debt) {
 func (a *Agent) settled(target string, o notify.Outcome) {
 	a.seen.settled(target, o)
 	a.saveState()
-	if o.Rollback {
-		a.askRollback(target, o.Change)
-	}
+	a.replied(target, o)
 }
 
 func (a *Agent) saveState() {
@@ -55,6 +53,9 @@ func (a *Agent) loadState() {
 	a.restored.Store(&st.Debts)
 	a.held.Store(&st.Held)
 	a.apply.recall(st.Held)
+	for _, d := range st.Debts {
+		a.apply.doubted(d)
+	}
 }
 
 // restoreDebts hands what the last agent owed to the notifier.

@@ -31,6 +31,31 @@ type explode struct {
 	mode fs.FileMode
 }
 
+// recipe is what an output is made by.
+type recipe struct {
+	parts []part
+	// explode is nil where there is none.
+	explode *explode
+	// source is a digest of the templates' texts and options, and of the check.
+	source [sha256.Size]byte
+}
+
+// content is what an output holds or held: rendering it comes to the same again,
+// whatever the templates have become since.
+type content struct {
+	recipe
+	versions versions
+}
+
+// again renders c once more.
+func (c *content) again() ([]piece, error) { return c.with(c.versions) }
+
+// with renders the templates of c with other versions.
+func (c *content) with(v versions) ([]piece, error) {
+	pieces, _, err := c.render(rendering{templates.NewPass(v.lookup), v.lookup})
+	return pieces, err
+}
+
 // piece is what a part came to.
 type piece struct {
 	path    string
@@ -44,11 +69,11 @@ type rendering struct {
 	lookup templates.Lookup
 }
 
-// render executes all templates of o. It returns what they came to and the
+// render executes all templates of m. It returns what they came to and the
 // secrets on whose versions that depends, after an error too.
-func (o *output) render(r rendering) (pieces []piece, used []string, err error) {
+func (m *recipe) render(r rendering) (pieces []piece, used []string, err error) {
 	var errs []error
-	for _, p := range o.parts {
+	for _, p := range m.parts {
 		res, err := r.pass.Render(p.tmpl)
 		used = append(used, res.Used...)
 		if err != nil {
@@ -57,7 +82,7 @@ func (o *output) render(r rendering) (pieces []piece, used []string, err error) 
 		}
 		pieces = append(pieces, piece{p.path, p.mode, res.Content})
 	}
-	if e := o.explode; e != nil {
+	if e := m.explode; e != nil {
 		made, err := e.render(r.lookup)
 		used = append(used, e.secret)
 		pieces = append(pieces, made...)
