@@ -333,16 +333,21 @@ func TestARollbackLeavesNewerContent(t *testing.T) {
 
 // What an agent finds in place may be what the target has not confirmed yet.
 func TestARollbackNeverLeadsToWhatIsInDoubtSinceBeforeTheStart(t *testing.T) {
-	r := newRolling(t, rolledFiles)
+	r := newRolling(t, `
+source: {local: {}}
+secrets: [{name: a, id: a}]
+files: [{path: DIR/one, contents: 'one {{ secret "a" }}', notify: [app]}]
+targets: [{name: app, process: {pid_file: DIR/pid}, confirm: {tcp: "127.0.0.1:1"}, rollback: true}]
+`)
 	r.a.doubted(notify.Debt{Target: "app", Change: notify.Change{Paths: []string{filepath.Join(r.dir, "one")}}})
 	r.write("one", "one 1")
-	r.read(now("a", "a1", "1"), now("b", "b1", "1"))
+	r.read(now("a", "a1", "1"))
 	r.pass(false)
 	r.read(now("a", "a2", "2"))
 	r.pass(false)
 	r.wantTold(r.rejects("app"))
 	r.want("one", "one 2")
-	r.wantSaid("cannot roll back")
+	r.wantSaid("no earlier content")
 }
 
 // TestRollbackOfAWholeAgent has a target that cannot use what begins with bad.
