@@ -35,7 +35,12 @@ type bench struct {
 
 func newBench(t testing.TB, conf string) *bench {
 	t.Helper()
-	b := &bench{t: t, dir: memoryDir(t), now: time.Hour}
+	return newBenchIn(t, memoryDir(t), conf)
+}
+
+func newBenchIn(t testing.TB, dir, conf string) *bench {
+	t.Helper()
+	b := &bench{t: t, dir: dir, now: time.Hour}
 	b.st = store.New(nil)
 	b.a = newApplier(discard, func() time.Duration { return b.now })
 	b.a.tell = func(target string, c notify.Change) {
