@@ -85,6 +85,42 @@ func readPairs(ctx context.Context, src fetcher, group []*schedule, results []so
 	return outcomes
 }
 
+// judgeRound turns the outcomes of a round into updates. AWSCURRENT is judged before
+// AWSPREVIOUS: where the one stays what it was, so does the other, for the two are
+// one step apart. r.mu is held.
+func (r *refresher) judgeRound(group []*schedule, outcomes []outcome, began *store.Snapshot, say *[]func()) []store.Update {
+	updates := make([]store.Update, 0, len(group))
+	stays := map[*schedule]bool{}
+	for _, previous := range []bool{false, true} {
+		for i, s := range group {
+			if (s.ref.Stage == secret.StagePrevious) != previous || r.overtaken(s, began) || s.pair != nil && r.overtaken(s.pair, began) {
+				continue
+			}
+			if stays[s.pair] {
+				if outcomes[i].Err == nil && !known(began, s, outcomes[i].Result) {
+					r.answered(s)
+					continue
+				}
+				outcomes[i].drop = false
+			}
+			u, ok := r.judge(s, outcomes[i], say)
+			if ok {
+				updates = append(updates, u)
+			}
+			stays[s] = !ok || u.Held != nil
+		}
+	}
+	return updates
+}
+
+// overtaken reports whether s was read by a later round, too, since a reload, and has
+// another version by that. What a round answers that began before is the past.
+func (r *refresher) overtaken(s *schedule, began *store.Snapshot) bool {
+	then, _ := began.Get(s.name)
+	now, _ := r.store.Snapshot().Get(s.name)
+	return r.secrets[s.name] != s && now.Version != then.Version
+}
+
 func known(snap *store.Snapshot, s *schedule, res source.Result) bool {
 	e, _ := snap.Get(s.name)
 	return res.Err == nil && e.Version != nil && e.Version.VersionID == res.Version.VersionID

@@ -1,0 +1,165 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"secretsd/agent/secret"
+	"secretsd/agent/store"
+)
+
+func TestPairsComeFromOneRotation(t *testing.T) {
+	src := newFakeSource()
+	current, previous := every("cur", time.Minute), every("prev", time.Minute)
+	previous.ref = secret.Ref{ID: "cur", Stage: secret.StagePrevious}
+	src.set(current.ref, "v2", "two")
+	src.set(previous.ref, "v1", "one")
+	refreshing(t, src, []*schedule{current, previous}, func(_ *refresher, st *store.Store) {
+		time.Sleep(time.Second)
+		synctest.Wait()
+		// A rotation comes between the answers of each round, on either side.
+		for n, first := range []secret.Ref{current.ref, previous.ref} {
+			v := func(step int) (string, string) { return fmt.Sprint("v", n+step), fmt.Sprint("value ", n+step) }
+			rotate := map[secret.Ref]func(){
+				current.ref:  func() { id, text := v(3); src.set(current.ref, id, text) },
+				previous.ref: func() { id, text := v(2); src.set(previous.ref, id, text) },
+			}
+			second := previous.ref
+			if first == second {
+				second = current.ref
+			}
+			var rounds, alone int
+			src.hook(func(_ context.Context, refs []secret.Ref) {
+				switch {
+				case len(refs) == 2 && rounds == 0:
+					// The one read first is answered as it was, the other as it is now.
+					rounds++
+					rotate[second]()
+				case rounds == 1:
+					alone++
+					rotate[first]()
+				}
+			})
+			time.Sleep(70 * time.Second)
+			synctest.Wait()
+			if alone == 0 {
+				t.Fatal("the pair was not read again")
+			}
+			wantCurrent, _ := v(3)
+			wantPrevious, _ := v(2)
+			if c, p := held(st, "cur"), held(st, "prev"); c != wantCurrent || p != wantPrevious {
+				t.Errorf("%s first: the pair is %s and %s, want %s and %s", first.Stage, c, p, wantCurrent, wantPrevious)
+			}
+		}
+		src.hook(nil)
+		settled := src.count()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if n := src.count() - settled; n > 12 {
+			t.Errorf("an unchanged pair costs %d calls in ten minutes", n)
+		}
+	})
+}
+
+// pair starts with AWSCURRENT at v2 and AWSPREVIOUS at v1.
+func pair(t *testing.T, body func(src *fakeSource, st *store.Store, current, previous secret.Ref)) {
+	src := newFakeSource()
+	current, previous := every("cur", time.Minute), every("prev", time.Minute)
+	previous.ref = secret.Ref{ID: "cur", Stage: secret.StagePrevious}
+	src.set(current.ref, "v2", "two")
+	src.set(previous.ref, "v1", "one")
+	refreshing(t, src, []*schedule{current, previous}, func(_ *refresher, st *store.Store) {
+		time.Sleep(time.Second)
+		synctest.Wait()
+		body(src, st, current.ref, previous.ref)
+	})
+}
+
+func TestARolledBackPairMovesAsOne(t *testing.T) {
+	pair(t, func(src *fakeSource, st *store.Store, current, previous secret.Ref) {
+		src.set(current, "v3", "three")
+		src.set(previous, "v2", "two")
+		time.Sleep(2 * time.Minute)
+		src.set(current, "v2", "two")
+		src.set(previous, "v3", "three")
+		for range 120 {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if c, p := held(st, "cur"), held(st, "prev"); c+p != "v3v2" && c+p != "v2v3" {
+				t.Fatalf("the pair is %s and %s", c, p)
+			}
+		}
+		if held(st, "cur") != "v2" {
+			t.Error("the rollback was not taken over")
+		}
+	})
+}
+
+func TestAPairWhoseHalfFailsIsNeverMixed(t *testing.T) {
+	t.Run("AWSCURRENT", func(t *testing.T) {
+		pair(t, func(src *fakeSource, st *store.Store, current, previous secret.Ref) {
+			src.fail(current, secret.Throttled)
+			src.set(previous, "v2", "two")
+			time.Sleep(10 * time.Minute)
+			synctest.Wait()
+			if c, p := held(st, "cur"), held(st, "prev"); c != "v2" || p != "v1" {
+				t.Errorf("the pair is %q and %q, want what it was", c, p)
+			}
+		})
+	})
+	t.Run("AWSPREVIOUS", func(t *testing.T) {
+		pair(t, func(src *fakeSource, st *store.Store, current, previous secret.Ref) {
+			src.fail(previous, secret.Denied)
+			src.set(current, "v3", "three")
+			time.Sleep(10 * time.Minute)
+			synctest.Wait()
+			if c, p := held(st, "cur"), held(st, "prev"); c != "v3" || p != "" {
+				t.Errorf("the pair is %q and %q, want the current one alone", c, p)
+			}
+		})
+	})
+}
+
+// One answer with the past, which does not count, drops nothing.
+func TestAnEarlierAnswerDropsNoPair(t *testing.T) {
+	pair(t, func(src *fakeSource, st *store.Store, current, previous secret.Ref) {
+		src.set(current, "v3", "three")
+		src.set(previous, "v2", "two")
+		time.Sleep(2 * time.Minute)
+		src.fail(previous, secret.Throttled)
+		src.set(current, "v2", "two")
+		before := len(src.of(current))
+		for range 120 {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if len(src.of(current)) > before {
+				src.set(current, "v3", "three")
+			}
+			if c, p := held(st, "cur"), held(st, "prev"); c+p != "v3v2" {
+				t.Fatalf("the pair is %q and %q", c, p)
+			}
+		}
+		if len(src.of(current)) == before {
+			t.Fatal("it was not read")
+		}
+	})
+}
+
+func TestAnUnlabelledPreviousIsEmpty(t *testing.T) {
+	src := newFakeSource()
+	previous := &schedule{name: "prev", ref: secret.Ref{ID: "s", Stage: secret.StagePrevious}, interval: time.Minute}
+	res := src.answer[previous.ref]
+	res.Err = &secret.Error{Kind: secret.NotFound, Message: "Secrets Manager can't find the specified secret value for staging label: AWSPREVIOUS"}
+	src.answer[previous.ref] = res
+	refreshing(t, src, []*schedule{previous}, func(_ *refresher, st *store.Store) {
+		time.Sleep(time.Second)
+		synctest.Wait()
+		e, _ := st.Snapshot().Get("prev")
+		if e.Version == nil || e.Version.Text.IsZero() || e.Version.Text.Reveal() != "" {
+			t.Errorf("the entry is %+v", e)
+		}
+	})
+}
