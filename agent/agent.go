@@ -61,6 +61,7 @@ type Agent struct {
 	build     *build
 	listeners listeners
 	view      *endpoint.View
+	viewed    view
 	ready     bool
 	// expiredSaid are the secrets of which the log says that they are too old.
 	expiredSaid map[string]bool

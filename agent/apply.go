@@ -28,7 +28,7 @@ type applier struct {
 	// serve hands the generation to the endpoint.
 	serve func(snap *store.Snapshot)
 	// published is told what a file or bundle now holds.
-	published func(path string, versions []notify.SecretVersion)
+	published func(o *output, versions []notify.SecretVersion)
 	// remember writes down what is held.
 	remember func(held []heldState)
 	checker  *checker
@@ -59,7 +59,7 @@ func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
 		owe:   func([]notify.Debt) {},
 		serve: func(*store.Snapshot) {},
 
-		published: func(string, []notify.SecretVersion) {},
+		published: func(*output, []notify.SecretVersion) {},
 		remember:  func([]heldState) {},
 		checker:   newChecker(),
 	}
@@ -281,7 +281,7 @@ func (a *applier) publish(c candidate) bool {
 	}
 	o.written = true
 	if change == files.Content {
-		a.published(o.path, c.versions.named())
+		a.published(o, c.versions.named())
 	}
 	switch {
 	case c.reason == notify.ReasonHeal:
@@ -315,7 +315,11 @@ func (a *applier) repaired(o *output, change files.Change) {
 // debts returns what is owed to each target for the candidates whose content
 // changes, one debt for each target.
 func (a *applier) debts(todo []candidate) []notify.Debt {
-	byTarget := map[string]*notify.Debt{}
+	type named struct {
+		target  string
+		version notify.SecretVersion
+	}
+	byTarget, has := map[string]*notify.Debt{}, map[named]bool{}
 	var order []string
 	for _, c := range todo {
 		if c.change != files.Content {
@@ -332,7 +336,8 @@ func (a *applier) debts(todo []candidate) []notify.Debt {
 			d.Reason = max(d.Reason, c.reason)
 			d.First = d.First && c.absent && c.reason == notify.ReasonStart
 			for _, v := range c.versions.named() {
-				if !slices.Contains(d.Secrets, v) {
+				if !has[named{name, v}] {
+					has[named{name, v}] = true
 					d.Secrets = append(d.Secrets, v)
 				}
 			}

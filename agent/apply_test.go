@@ -475,19 +475,3 @@ func BenchmarkOneOfThousand(b *testing.B) {
 	}
 	b.ReportMetric(float64(x.a.counted.executions-before)/float64(n), "executions/op")
 }
-
-// BenchmarkNothingChanged is a pass over 1,000 templates that confirms what is
-// known.
-func BenchmarkNothingChanged(b *testing.B) {
-	var conf strings.Builder
-	conf.WriteString("secrets: [{name: cold, id: cold}]\nfiles:\n")
-	for i := range 1000 {
-		fmt.Fprintf(&conf, "  - {path: DIR/f%d, contents: '{{ secret \"cold\" }}'}\n", i)
-	}
-	x := newBench(b, conf.String())
-	x.read(now("cold", "c", "y"))
-	x.pass(false)
-	for b.Loop() {
-		x.pass(false)
-	}
-}

@@ -163,18 +163,33 @@ func (a *Agent) childProcess() (pid int, since time.Time) {
 }
 
 // publish brings file views, the endpoint and the child in line with snap, in
-// this order, before any target is told.
+// this order, before any target is told. Of the same snapshot the endpoint gets the
+// same view, unless a value in it has become too old meanwhile.
 func (a *Agent) publish(snap *store.Snapshot) {
-	a.serve(snap)
+	now := view{snap: snap, build: a.build}
+	for _, e := range snap.Entries() {
+		if e.Version != nil && a.expired(e) {
+			now.expired++
+		}
+	}
+	if now != a.viewed {
+		a.viewed = now
+		a.serve(snap)
+	}
 	a.applyChild(snap)
 }
 
+// view is what the endpoint's view is made of.
+type view struct {
+	snap    *store.Snapshot
+	build   *build
+	expired int
+}
+
 // published is told what a file now holds.
-func (a *Agent) published(path string, versions []notify.SecretVersion) {
-	a.recordPublished(path, versions)
-	if i := slices.IndexFunc(a.build.outputs, func(o *output) bool { return o.path == path }); i >= 0 {
-		a.child.published(a.build.outputs[i], versions)
-	}
+func (a *Agent) published(o *output, versions []notify.SecretVersion) {
+	a.recordPublished(o.path, versions)
+	a.child.published(o, versions)
 }
 
 // applyChild works out the child's environment and gives it to the supervisor.

@@ -203,7 +203,7 @@ func (a *applier) refuse(target string, back []going) {
 		o.recovered()
 		a.hold(o, refused)
 		a.counted.publishes++
-		a.published(o.path, o.named)
+		a.published(o, o.named)
 		a.log.Error("rolled back what a target did not confirm", "path", o.path, "target", target, "versions", o.named, "refused", refused.versions)
 	}
 	a.noteHeld()
