@@ -263,8 +263,9 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 			}
 		case v := <-a.apply.checker.done:
 			step = func() {
-				a.apply.judge(v)
-				a.pass(ctx, false)
+				if a.apply.judge(v) {
+					a.pass(ctx, false)
+				}
 			}
 		case <-tokens.C:
 			step = func() { a.listeners.followTokens(a.log) }

@@ -160,15 +160,17 @@ func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
 	return false
 }
 
-// judge takes a verdict. Only that on the content asked about last counts.
-func (a *applier) judge(v verdict) {
+// judge takes a verdict. Only that on the content asked about last counts. It reports
+// whether a pass has something to do now: after a refusal it has not, so that many of
+// them cost one pass and not one each.
+func (a *applier) judge(v verdict) (act bool) {
 	i := slices.IndexFunc(a.outputs, func(o *output) bool { return o.path == v.path })
 	if i < 0 {
-		return
+		return false
 	}
 	o := a.outputs[i]
 	if o.gate.asking == nil || *o.gate.asking != v.content {
-		return
+		return false
 	}
 	o.gate.forget()
 	switch {
@@ -180,16 +182,19 @@ func (a *applier) judge(v verdict) {
 		o.recovered() // an error of before was of other content
 		a.hold(o, v.held)
 		a.log.Error("check refused new content, keeping what is published", attrs(v.err, "path", o.path, "versions", v.held.versions)...)
+		return false
 	case errors.Is(v.err, fs.ErrClosed): // a reload came before the check's turn
 		o.dirty, o.retryAt = true, 0
 	default: // it could not be staged or run, which says nothing of the content
 		a.counted.publishFailures++
 		a.degrade(o, fmt.Errorf("check new content of %s: %w", o.path, v.err))
 	}
+	return true
 }
 
-// holdDelay is how long what checks have refused may wait to be written down with
-// more of it. A crash meanwhile costs nothing but that the checks run again.
+// holdDelay is how long what checks have refused may wait to be written down, and
+// shown, with more of it. A crash meanwhile costs nothing but that the checks run
+// again.
 const holdDelay = time.Second
 
 // hold notes what is held of o, nil for nothing. What is to survive a restart is

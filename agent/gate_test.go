@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -293,5 +294,69 @@ func TestAHeldFileRecoversFromTrouble(t *testing.T) {
 	b.want("f", "good")
 	if o.err != nil || o.gate.held == nil {
 		t.Errorf("error %v, held %v", o.err, o.gate.held)
+	}
+}
+
+// What many checks refuse is written down a few times and whole, not once for each.
+func TestRefusalsAreWrittenDownTogether(t *testing.T) {
+	const many = 20
+	conf := "source: {local: {}}\nsecrets: [{name: db, id: db}]\nfiles:\n"
+	for i := range many {
+		conf += fmt.Sprintf("  - {path: DIR/f%d, contents: '{{ secret \"db\" }}', check: {command: [/bin/false]}}\n", i)
+	}
+	b := newBench(t, conf)
+	var noted [][]heldState
+	b.a.remember = func(held []heldState) { noted = append(noted, held) }
+	b.read(now("db", "v1", "x"))
+	b.pass(false)
+	for range many {
+		b.awaits()
+	}
+	if at, ok := b.a.nextTry(); !ok || at > b.now+holdDelay {
+		t.Errorf("the rest is not written down in time: %v %v", at, ok)
+	}
+	b.now += holdDelay
+	b.pass(false)
+	if len(noted) != 2 || len(noted[1]) != many {
+		t.Errorf("written %d times, at last %d", len(noted), len(noted[len(noted)-1]))
+	}
+	if _, ok := b.a.nextTry(); ok {
+		t.Error("still something to do")
+	}
+	// What is not held any more is written down at once.
+	b.read(now("db", "v2", "y"))
+	b.pass(false)
+	if len(noted) != 3 || len(noted[2]) != 0 {
+		t.Errorf("written %d times", len(noted))
+	}
+}
+
+// An agent that ends has everything written down that its checks have refused.
+func TestTheEndWritesDownWhatIsHeld(t *testing.T) {
+	var dir string
+	conf := `
+refresh: {interval: 100ms}
+secrets: [{name: a, id: a}, {name: b, id: b}]
+files:
+  - {path: DIR/one, contents: '{{ secret "a" }}', check: {command: [/bin/false]}}
+  - {path: DIR/two, contents: '{{ secret "b" }}', check: {command: [/bin/false]}}
+`
+	runAgent(t, conf, func(r *running) { must(t, r.svc.Put("a", "x")) }, func(r *running) {
+		dir = r.dir
+		r.after(50 * time.Millisecond) // the first is written down
+		must(t, r.svc.Put("b", "x"))
+		for n := 0; strings.Count(r.log.String(), "check refused new content") < 2; n++ {
+			r.after(10 * time.Millisecond)
+			if n > 100 {
+				t.Fatal("the second check has refused nothing")
+			}
+		}
+	})
+	data, err := os.ReadFile(filepath.Join(dir, "state", stateFile))
+	must(t, err)
+	for _, name := range []string{"/one", "/two"} {
+		if !strings.Contains(string(data), dir+name) {
+			t.Errorf("%s is not written down as held: %s", name, data)
+		}
 	}
 }

@@ -334,3 +334,38 @@ func compare(b *testing.B, took, bare []time.Duration) {
 	}
 	b.ReportMetric(0, "ns/op") // the bare system calls are in it
 }
+
+// BenchmarkHeld is what becomes of the verdicts of thousands of checks that refuse what
+// they were given, of which each comes by itself: until all of it is written down.
+func BenchmarkHeld(b *testing.B) {
+	for _, many := range []int{500, 4000} {
+		b.Run(strconv.Itoa(many), func(b *testing.B) {
+			x := newBenchAgent(b, 1, func(dir string) string {
+				conf := "files:\n"
+				for i := range many {
+					conf += fmt.Sprintf("  - {path: %s/f%d, contents: '{{ secret \"s0\" }}'}\n", dir, i)
+				}
+				return conf
+			})
+			b.Cleanup(x.Close)
+			refused := (&notify.Command{Argv: []string{"/bin/false"}, Timeout: time.Minute}).Run(b.Context())
+			x.put(1, 1)
+			x.pass(b.Context(), false)
+			n := 0
+			for b.Loop() {
+				n++
+				for _, o := range x.apply.outputs {
+					content := [32]byte{}
+					o.gate.asking = &content
+					held := &heldBack{versions: []notify.SecretVersion{{Name: "s0", VersionID: strconv.Itoa(n)}}, source: o.source}
+					act := x.apply.judge(verdict{path: o.path, content: content, held: held, err: refused})
+					if next, ok := x.apply.nextTry(); act || ok && next <= x.clock() {
+						x.pass(b.Context(), false)
+					}
+				}
+				x.apply.noteHeld()
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n*many), "µs/verdict")
+		})
+	}
+}
