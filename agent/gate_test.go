@@ -190,17 +190,33 @@ func TestAReloadTurnsOneKindOfOutputIntoTheOther(t *testing.T) {
 	const head = "source: {local: {}}\nsecrets: [{name: db, id: db}]\n"
 	bundle := head + `bundles: [{dir: DIR/x, create_dirs: true, files: [{path: f, contents: 'bundle {{ secret "db" }}'}]}]`
 	inside := head + `files: [{path: DIR/x/g, create_dirs: true, contents: 'inside {{ secret "db" }}'}]`
+	same := head + `files: [{path: DIR/x/f, create_dirs: true, contents: 'same {{ secret "db" }}'}]`
+	swapped := func(bundle, file string) string {
+		return head + `
+bundles: [{dir: DIR/` + bundle + `, create_dirs: true, files: [{path: f, contents: 'bundle {{ secret "db" }}'}]}]
+files: [{path: DIR/` + file + `/f, create_dirs: true, contents: 'file {{ secret "db" }}'}]
+`
+	}
 	steps := []struct{ name, conf, path, want string }{
 		{"bundle", bundle, "x/f", "bundle s"},
 		{"a file in its place", inside, "x/g", "inside s"},
 		{"the bundle again", bundle, "x/f", "bundle s"},
+		{"a file of the same name", same, "x/f", "same s"},
+		{"a bundle and a file", swapped("x", "y"), "x/f", "bundle s"},
+		{"swapped", swapped("y", "x"), "x/f", "file s"},
+		{"swapped back", swapped("x", "y"), "y/f", "file s"},
 	}
 	b := newBench(t, head)
 	b.read(now("db", "v1", "s"))
 	for _, s := range steps {
 		b.reload(s.conf)
 		if got := b.content(s.path); got != s.want {
-			t.Errorf("%s: %q, want %q; %v", s.name, got, s.want, b.a.outputs[0].err)
+			t.Errorf("%s: %q, want %q", s.name, got, s.want)
+		}
+		for _, o := range b.a.outputs {
+			if o.err != nil || !o.inPlace {
+				t.Errorf("%s: %s is not in place: %v", s.name, o.path, o.err)
+			}
 		}
 	}
 }
