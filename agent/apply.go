@@ -205,7 +205,7 @@ func (a *applier) concerned(snap *store.Snapshot) map[*output]bool {
 // false if there is nothing to publish.
 func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (candidate, bool) {
 	if name, skip := o.missing(snap, a.optional); name != "" {
-		o.waiting, o.skipped = name, skip
+		o.wait(name, skip)
 		return candidate{}, false
 	}
 	o.waiting, o.skipped, o.dirty = "", false, true
@@ -218,7 +218,7 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 	a.depend(o, had)
 	var notRead *notReadError
 	if errors.As(err, &notRead) { // a name that the template computed
-		o.waiting, o.skipped, o.dirty = notRead.name, a.optional[notRead.name] && absent(notRead.err), false
+		o.wait(notRead.name, a.optional[notRead.name] && absent(notRead.err))
 		return candidate{}, false
 	}
 	if err != nil {

@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"secretsd/agent/secret"
 )
@@ -82,4 +84,63 @@ files: [{path: DIR/f, contents: '{{ secret "a" }} {{ secret "b" }}'}]
 		t.Fatal("it does not wait")
 	}
 	b.healed("1 1")
+}
+
+// An output that could not be published, and whose secret has gone since, waits for
+// the secret and not for a time that has passed, for which the agent would never rest.
+func TestWhatWaitsForASecretIsNotTriedByTheClock(t *testing.T) {
+	b := newBench(t, `
+source: {local: {}}
+secrets: [{name: a, id: a}]
+files: [{path: DIR/f, contents: '{{ secret "a" }}'}]
+`)
+	b.read(now("a", "a1", "1"))
+	b.pass(false)
+	f := filepath.Join(b.dir, "f")
+	if err := errors.Join(os.Remove(f), os.Mkdir(f, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	b.read(now("a", "a2", "2"))
+	b.pass(false)
+	if b.a.outputs[0].err == nil {
+		t.Fatal("a directory in the way is no trouble")
+	}
+	gone := failing("a", secret.Denied)
+	gone.Drop = true
+	b.read(gone)
+	b.now += time.Minute
+	b.pass(false)
+	if at, ok := b.a.nextTry(); ok && at <= b.now {
+		t.Errorf("it is to be tried %s ago", b.now-at)
+	}
+	if err := os.Remove(f); err != nil {
+		t.Fatal(err)
+	}
+	b.read(now("a", "a3", "3"))
+	b.pass(false)
+	b.want("f", "3")
+	if b.a.outputs[0].err != nil {
+		t.Error("it is still degraded")
+	}
+}
+
+// A secret that has lost all its keys takes no file away.
+func TestAnEmptyObjectEmptiesNoBundle(t *testing.T) {
+	b := newBench(t, `
+source: {local: {}}
+secrets: [{name: a, id: a}]
+bundles: [{dir: DIR/x, create_dirs: true, explode: a}]
+`)
+	b.read(now("a", "a1", `{"user": "1", "pw": "2"}`))
+	b.pass(false)
+	b.read(now("a", "a2", `{}`))
+	b.pass(false)
+	b.want("x/user", "1")
+	if o := b.a.outputs[0]; o.err == nil || hintOf(o.err) == "" {
+		t.Errorf("the error is %v", o.err)
+	}
+	b.read(now("a", "a3", `{"user": "3"}`))
+	b.pass(false)
+	b.want("x/user", "3")
+	b.want("x/pw", "(absent)")
 }

@@ -154,6 +154,13 @@ func (o *output) missing(snap *store.Snapshot, optional map[string]bool) (name s
 	return name, skip && name != ""
 }
 
+// wait notes which secret o waits for. Every pass looks whether it is there, so that
+// nothing is to be tried at some time.
+func (o *output) wait(secret string, skip bool) {
+	o.waiting, o.skipped = secret, skip
+	o.dirty, o.retryAt = false, 0
+}
+
 // absent reports whether a read failed because there is no such secret.
 func absent(err error) bool { return err != nil && secret.KindOf(err) == secret.NotFound }
 

@@ -106,6 +106,9 @@ func (e *explode) render(lookup templates.Lookup) ([]piece, error) {
 	if v.Text.IsZero() || json.Unmarshal(v.Text.Bytes(), &fields) != nil || fields == nil {
 		return nil, fmt.Errorf("explode secret %s: it is not a JSON object", e.secret)
 	}
+	if len(fields) == 0 { // as likely a mistake as a wish, and it would take every file away
+		return nil, &fault{err: fmt.Errorf("explode secret %s: it has no keys", e.secret), hint: "put a key into the secret, or take the bundle out of the configuration"}
+	}
 	pieces := make([]piece, 0, len(fields))
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
 		name := strings.Replace(e.name, "{}", key, 1)
