@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 
 	"secretsd/agent/secret"
@@ -54,35 +53,95 @@ type outcome struct {
 // so that what uses both waits and what uses the current one alone goes on.
 func readPairs(ctx context.Context, src fetcher, group []*schedule, results []source.Result, snap *store.Snapshot) []outcome {
 	outcomes := make([]outcome, len(group))
-	for i := range group {
+	index := make(map[*schedule]int, len(group))
+	for i, s := range group {
 		outcomes[i].Result = results[i]
+		index[s] = i
 	}
+	var pairs, unsettled []couple
 	for i, s := range group {
 		if s.ref.Stage != secret.StagePrevious {
 			continue
 		}
 		previous := &outcomes[i]
 		previous.Result = emptyIfUnlabelled(previous.Result)
-		j := slices.Index(group, s.pair)
-		if s.pair == nil || j < 0 {
+		j, ok := index[s.pair]
+		if !ok || known(snap, s, previous.Result) && known(snap, s.pair, outcomes[j].Result) {
 			continue
 		}
-		current := &outcomes[j]
-		if known(snap, s, previous.Result) && known(snap, s.pair, current.Result) {
-			continue
+		p := couple{s, &outcomes[j], previous}
+		pairs = append(pairs, p)
+		if p.current.Err == nil && previous.Err == nil {
+			unsettled = append(unsettled, p)
 		}
-		if current.Err == nil && previous.Err == nil {
-			settlePair(ctx, src, &current.Result, &previous.Result)
-			current.confirmed, previous.confirmed = true, true
-		}
+	}
+	settlePairs(ctx, src, unsettled)
+	for _, p := range pairs {
 		switch {
-		case current.Err != nil && !known(snap, s, previous.Result):
-			previous.Result = source.Result{Ref: previous.Ref, Err: current.Err}
-		case previous.Err != nil && current.Err == nil && !known(snap, s.pair, current.Result):
-			previous.drop = true
+		case p.current.Err != nil && !known(snap, p.s, p.previous.Result):
+			p.previous.Result = source.Result{Ref: p.previous.Ref, Err: p.current.Err}
+		case p.previous.Err != nil && p.current.Err == nil && !known(snap, p.s.pair, p.current.Result):
+			p.previous.drop = true
 		}
 	}
 	return outcomes
+}
+
+// couple is a pair of which something has changed.
+type couple struct {
+	s                 *schedule // of AWSPREVIOUS
+	current, previous *outcome
+}
+
+// settlePairs reads each AWSPREVIOUS between two reads of its AWSCURRENT, of all pairs
+// together, so that many cost no more time than one. What came with the first read of
+// AWSCURRENT is of no use: nothing says which of the two was read first.
+func settlePairs(ctx context.Context, src fetcher, pairs []couple) {
+	fetch := func(of func(couple) *outcome) []source.Result {
+		refs := make([]secret.Ref, len(pairs))
+		for i, p := range pairs {
+			refs[i] = of(p).Ref
+		}
+		return src.Fetch(ctx, refs)
+	}
+	for range maxPairReads {
+		if len(pairs) == 0 {
+			return
+		}
+		var read []couple
+		for i, res := range fetch(func(p couple) *outcome { return p.previous }) {
+			if pairs[i].previous.Result = emptyIfUnlabelled(res); pairs[i].previous.Err == nil {
+				read = append(read, pairs[i])
+			}
+		}
+		pairs = read
+		if len(pairs) == 0 {
+			return
+		}
+		var moved []couple
+		for i, again := range fetch(func(p couple) *outcome { return p.current }) {
+			p := pairs[i]
+			switch {
+			case again.Err != nil:
+				p.fail(again.Err)
+			case again.Version.VersionID != p.current.Version.VersionID:
+				p.current.Result = again
+				moved = append(moved, p)
+			default:
+				p.current.confirmed, p.previous.confirmed = true, true
+			}
+		}
+		pairs = moved
+	}
+	for _, p := range pairs {
+		p.fail(&secret.Error{Kind: secret.Transient, Op: "GetSecretValue", ID: p.current.Ref.ID,
+			Message: "AWSCURRENT moves faster than it and AWSPREVIOUS can be read"})
+	}
+}
+
+func (p couple) fail(err error) {
+	p.current.Result = source.Result{Ref: p.current.Ref, Err: err}
+	p.previous.Result = source.Result{Ref: p.previous.Ref, Err: err}
 }
 
 // judgeRound turns the outcomes of a round into updates. AWSCURRENT is judged before
@@ -124,29 +183,6 @@ func (r *refresher) overtaken(s *schedule, began *store.Snapshot) bool {
 func known(snap *store.Snapshot, s *schedule, res source.Result) bool {
 	e, _ := snap.Get(s.name)
 	return res.Err == nil && e.Version != nil && e.Version.VersionID == res.Version.VersionID
-}
-
-// settlePair reads AWSPREVIOUS between two reads of AWSCURRENT. The one that
-// came with current is of no use: nothing says which of the two was read first.
-func settlePair(ctx context.Context, src fetcher, current, previous *source.Result) {
-	for range maxPairReads {
-		if *previous = emptyIfUnlabelled(src.Fetch(ctx, []secret.Ref{previous.Ref})[0]); previous.Err != nil {
-			return
-		}
-		again := src.Fetch(ctx, []secret.Ref{current.Ref})[0]
-		if again.Err != nil {
-			*current, *previous = again, source.Result{Ref: previous.Ref, Err: again.Err}
-			return
-		}
-		if again.Version.VersionID == current.Version.VersionID {
-			return
-		}
-		*current = again
-	}
-	moved := &secret.Error{Kind: secret.Transient, Op: "GetSecretValue", ID: current.Ref.ID,
-		Message: "AWSCURRENT moves faster than it and AWSPREVIOUS can be read"}
-	*current = source.Result{Ref: current.Ref, Err: moved}
-	*previous = source.Result{Ref: previous.Ref, Err: moved}
 }
 
 // emptyIfUnlabelled turns "no version carries AWSPREVIOUS" into an empty value,

@@ -163,3 +163,46 @@ func TestAnUnlabelledPreviousIsEmpty(t *testing.T) {
 		}
 	})
 }
+
+// Many pairs are read together, and what is wrong with one concerns no other.
+func TestManyPairsCostNoMoreReadsThanOne(t *testing.T) {
+	const many = 50
+	src := newFakeSource()
+	var secrets []*schedule
+	name := func(i int) (current, previous string) { return fmt.Sprint("cur", i), fmt.Sprint("prev", i) }
+	for i := range many {
+		c, p := name(i)
+		current, previous := every(c, time.Minute), every(p, time.Minute)
+		previous.ref = secret.Ref{ID: c, Stage: secret.StagePrevious}
+		secrets = append(secrets, current, previous)
+		src.set(current.ref, "v2", "two")
+		src.set(previous.ref, "v1", "one")
+	}
+	denied, moves := secrets[1].ref, secrets[2].ref
+	src.fail(denied, secret.Denied)
+	once := false
+	src.hook(func(_ context.Context, refs []secret.Ref) {
+		if refs[0].Stage == secret.StagePrevious && !once {
+			once = true
+			src.set(moves, "v3", "three")
+			src.set(secrets[3].ref, "v2", "two")
+		}
+	})
+	refreshing(t, src, secrets, func(_ *refresher, st *store.Store) {
+		time.Sleep(500 * time.Millisecond) // before what was denied is tried again
+		synctest.Wait()
+		for i := range many {
+			c, p := name(i)
+			want := map[int]string{0: "v2 ", 1: "v3 v2"}[i]
+			if want == "" {
+				want = "v2 v1"
+			}
+			if got := held(st, c) + " " + held(st, p); got != want {
+				t.Errorf("the pair of %s is %q, want %q", c, got, want)
+			}
+		}
+		if n := src.count(); n > 5 {
+			t.Errorf("%d pairs cost %d reads", many, n)
+		}
+	})
+}
