@@ -255,6 +255,9 @@ func TestReconfiguringKeepsWhatStays(t *testing.T) {
 	for _, n := range []string{"stays", "changes", "comes"} {
 		src.set(secret.Current(n), "v1", n)
 	}
+	// Long enough to see what a new configuration leaves before it is read.
+	slow := func(context.Context, []secret.Ref) { time.Sleep(100 * time.Millisecond) }
+	src.hook(slow)
 	refreshing(t, src, []*schedule{every("stays", time.Hour), every("changes", time.Hour), every("goes", time.Hour)}, func(r *refresher, st *store.Store) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -279,6 +282,7 @@ func TestReconfiguringKeepsWhatStays(t *testing.T) {
 		}
 		// Another source: nothing is known of it.
 		other := newFakeSource()
+		other.hook(slow)
 		other.set(secret.Current("stays"), "other", "x")
 		r.configure(other, []*schedule{every("stays", time.Hour)})
 		if held(st, "stays") != "" {

@@ -72,6 +72,27 @@ func TestAnARNDecidesOnceItIsKnown(t *testing.T) {
 	})
 }
 
+// TestAnARNDecidesBeforeItIsServed asks after the first read, and before the pass
+// that makes the view of it.
+func TestAnARNDecidesBeforeItIsServed(t *testing.T) {
+	r := &running{t: t, dir: memoryDir(t), svc: local.New(local.Options{})}
+	must(t, r.svc.Put("prod/db", "one"))
+	a, err := New(context.Background(), r.config("secrets: [{name: db, id: prod/db}]\n"), Options{Local: r.svc})
+	must(t, err)
+	defer a.Close()
+	a.look(a.store.Snapshot())
+	a.refresh.begin(context.Background())
+	defer a.refresh.drain()
+	must(t, a.refresh.readNow(context.Background(), "db"))
+	for pattern, want := range map[string]error{
+		"arn:aws:secretsmanager:*:secret:prod/*": nil, "arn:aws:secretsmanager:*:secret:dev/*": endpoint.ErrForbidden,
+	} {
+		if _, err := a.Read(context.Background(), endpoint.Query{ID: "db", Rights: mayRead(pattern)}); !errors.Is(err, want) {
+			t.Errorf("%s: %v", pattern, err)
+		}
+	}
+}
+
 func TestTheTopLevelTokenIsNotMadeBesideClients(t *testing.T) {
 	conf := `
 secrets: [{name: db, id: prod/db}]

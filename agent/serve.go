@@ -184,11 +184,17 @@ func replaced(s *schedule) error {
 	return &secret.Error{Kind: secret.Transient, ID: s.ref.ID, Message: "the configuration has changed while it was read"}
 }
 
-// identified decides about a secret that what is known of it does not allow:
-// where its first read is under way the ARN that comes back may. Nobody's
-// waiting for it makes a read.
+// identified decides about a secret that what the view knows of it does not
+// allow: its ARN may, where that is known by now, or comes back from the first
+// read that is under way. Nobody's waiting for it makes a read.
 func (a *Agent) identified(ctx context.Context, s *schedule, rights *endpoint.Rights) error {
-	if e, _ := a.store.Snapshot().Get(s.name); e.Version != nil || e.Err != nil || e.Ref != s.ref {
+	e, _ := a.store.Snapshot().Get(s.name)
+	switch {
+	case e.Ref != s.ref:
+		return endpoint.ErrForbidden
+	case e.Version != nil:
+		return configured(s, e, rights)
+	case e.Err != nil:
 		return endpoint.ErrForbidden
 	}
 	reading := a.refresh.reading(s.name)
@@ -200,7 +206,14 @@ func (a *Agent) identified(ctx context.Context, s *schedule, rights *endpoint.Ri
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if e, _ := a.store.Snapshot().Get(s.name); e.Ref != s.ref || !rights.Configured(s.name, ids(s.ref, e.Version)...) {
+	if e, _ = a.store.Snapshot().Get(s.name); e.Ref != s.ref {
+		return endpoint.ErrForbidden
+	}
+	return configured(s, e, rights)
+}
+
+func configured(s *schedule, e store.Entry, rights *endpoint.Rights) error {
+	if !rights.Configured(s.name, ids(s.ref, e.Version)...) {
 		return endpoint.ErrForbidden
 	}
 	return nil
