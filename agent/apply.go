@@ -70,7 +70,7 @@ func (a *applier) configure(p *plan) {
 	had := map[string]*output{}
 	for _, o := range a.outputs {
 		had[o.path] = o
-		a.unnoted = a.unnoted || o.gate.held != nil // it may not be held any more
+		a.unnoted = a.unnoted || o.gate.held != nil || o.refused != nil // it may not be held any more
 	}
 	defer func() {
 		for _, old := range had {
@@ -98,6 +98,11 @@ func (a *applier) configure(p *plan) {
 		}
 		o.dirty = true
 		a.depend(o, nil)
+	}
+	for _, o := range a.outputs {
+		if o.refused != nil && o.refused.source != o.source {
+			a.forgive(o)
+		}
 	}
 }
 
@@ -211,6 +216,9 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 	o.waiting, o.skipped, o.dirty = "", false, true
 	had := o.deps
 	a.counted.executions += uint64(len(o.parts))
+	if pinned, ok := a.pinned(o, snap); ok {
+		render = pinned
+	}
 	pieces, looked, err := o.render(render)
 	if len(looked) > 0 || err == nil {
 		o.deps = looked
@@ -233,7 +241,7 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 	if o.inPlace {
 		reason = notify.ReasonChange
 	}
-	return a.inspect(candidate{output: o, pieces: pieces, content: &content{o.recipe, used(snap, looked)}, reason: reason})
+	return a.inspect(candidate{output: o, pieces: pieces, content: &content{o.recipe, o.pin(used(snap, looked))}, reason: reason})
 }
 
 // compare renders what o published last once more, from the same versions by the
@@ -372,6 +380,10 @@ func (a *applier) settle(c candidate) {
 	o.dirty, o.skipped, o.waiting = false, false, ""
 	o.gate.forget() // what is asked about is not wanted any more
 	a.hold(o, nil)
+	if r := o.refused; r != nil && len(r.pins) == 0 {
+		o.refused = nil
+		a.noteSoon()
+	}
 	o.recovered()
 }
 

@@ -61,9 +61,6 @@ type heldBack struct {
 	// unrendered says that it could not be rendered, which is found out again after
 	// a restart.
 	unrendered bool
-	// rolledBack says that a target did not confirm it. It is not tried again by a
-	// reload either.
-	rolledBack bool
 }
 
 // concerns reports whether what is held was rendered from the same.
@@ -127,7 +124,7 @@ func run(ctx context.Context, command notify.Command, stage func() (string, func
 // check where that has not been asked yet.
 func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
 	o := c.output
-	if h := o.gate.held; h != nil && h.rolledBack && h.concerns(o, c.versions) {
+	if o.refused.concerns(o, c.versions) {
 		o.dirty, o.inPlace = false, o.inPlace || o.place.exists()
 		return false
 	}
@@ -207,9 +204,12 @@ func (a *applier) hold(o *output, h *heldBack) {
 	}
 	a.unnoted = true
 	if h == nil || h.unrendered {
-		a.noteAt = 0 // what is not held any more would be refused after a crash
+		a.noteSoon() // what is not held any more would be refused after a crash
 	}
 }
+
+// noteSoon has what is held written down by the pass under way, or the next.
+func (a *applier) noteSoon() { a.unnoted, a.noteAt = true, 0 }
 
 // noteHeldDue has what is held written down when it is time to.
 func (a *applier) noteHeldDue() {
@@ -228,7 +228,10 @@ func (a *applier) noteHeld() {
 	list := []heldState{}
 	for _, o := range a.outputs {
 		if h := o.gate.held; h != nil && !h.unrendered {
-			list = append(list, heldState{Path: o.path, Versions: h.versions, Source: hex.EncodeToString(h.source[:]), Reason: h.reason.Error(), RolledBack: h.rolledBack})
+			list = append(list, heldState{Path: o.path, Versions: h.versions, Source: hex.EncodeToString(h.source[:]), Reason: h.reason.Error()})
+		}
+		if r := o.refused; r != nil {
+			list = append(list, heldState{Path: o.path, Versions: r.versions, Taken: r.taken, Source: hex.EncodeToString(r.source[:]), Reason: r.reason.Error(), RolledBack: true})
 		}
 	}
 	a.remember(list)
@@ -246,22 +249,34 @@ type heldState struct {
 	Versions []notify.SecretVersion `json:"versions"`
 	Source   string                 `json:"source"`
 	Reason   string                 `json:"reason"`
-	// RolledBack says that it was published, and taken back.
-	RolledBack bool `json:"rolled_back,omitempty"`
+	// RolledBack says that it was published, and taken back, with the versions that
+	// are not used any more.
+	RolledBack bool                   `json:"rolled_back,omitempty"`
+	Taken      []notify.SecretVersion `json:"taken,omitempty"`
 }
 
 // recall takes over what the last agent held, where the template is the same.
 func (a *applier) recall(list []heldState) {
 	a.unnoted = len(list) > 0
+	var changed []*output
 	for _, st := range list {
 		source, err := hex.DecodeString(st.Source)
-		if err != nil || len(source) != sha256.Size {
+		i := slices.IndexFunc(a.outputs, func(o *output) bool { return o.path == st.Path })
+		if err != nil || len(source) != sha256.Size || i < 0 {
 			continue
 		}
-		for _, o := range a.outputs {
-			if o.path == st.Path && (o.check != nil || st.RolledBack) && o.source == [sha256.Size]byte(source) {
-				o.gate.held = &heldBack{versions: st.Versions, source: o.source, reason: errors.New(st.Reason), rolledBack: st.RolledBack}
+		o, same := a.outputs[i], [sha256.Size]byte(source)
+		switch {
+		case st.RolledBack:
+			o.refused = &refusal{versions: st.Versions, taken: st.Taken, source: same, reason: errors.New(st.Reason)}
+			if o.source != same {
+				changed = append(changed, o)
 			}
+		case o.check != nil && o.source == same:
+			o.gate.held = &heldBack{versions: st.Versions, source: same, reason: errors.New(st.Reason)}
 		}
+	}
+	for _, o := range changed {
+		a.forgive(o)
 	}
 }

@@ -76,6 +76,8 @@ type output struct {
 	// nobody could ask for it.
 	doubts   map[string]bool
 	previous *content
+	// refused is what a rollback has taken back, or nil.
+	refused *refusal
 	// skipped says that the output waits for a secret that may be absent.
 	skipped bool
 	// waiting names a secret that was never read, and that the output needs.
@@ -129,7 +131,7 @@ func (o *output) inherit(old *output) {
 		return // what a file is made by makes no bundle
 	}
 	o.good, o.named, o.at = old.good, old.named, old.at
-	o.doubts, o.previous = old.doubts, old.previous
+	o.doubts, o.previous, o.refused = old.doubts, old.previous, old.refused
 	if o.source == old.source {
 		o.gate = old.gate
 		o.gate.again = true

@@ -40,6 +40,7 @@ func (a *applier) retemplate() {
 		o.gate.passed = nil
 		o.dirty, o.retryAt = true, 0
 		a.depend(o, had)
+		a.forgive(o)
 	}
 }
 

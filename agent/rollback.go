@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"secretsd/agent/notify"
 	"secretsd/agent/secret"
@@ -89,9 +88,6 @@ func (o *output) goBack() (going, error) {
 	}
 	return going{o, from, to}, nil
 }
-
-// step is what a rollback takes a secret back from, and to.
-type step struct{ from, to *secret.Version }
 
 // parted returns an error if a rollback of back would leave another output of a
 // target behind that is made of the same versions: the target would have a mixture.
@@ -185,28 +181,6 @@ func (a *applier) putBack(back []going) error {
 		return fmt.Errorf("publish what %s held before: %w", g.path, err)
 	}
 	return nil
-}
-
-// refuse notes that back have their previous content, and refuses what they had. All
-// of that is written down at once, so that no crash leaves a part of them behind.
-func (a *applier) refuse(target string, back []going) {
-	at := time.Now()
-	for _, g := range back {
-		o := g.output
-		refused := &heldBack{versions: o.named, source: o.good.source, rolledBack: true, reason: &fault{
-			err:  fmt.Errorf("target %s did not confirm it, and the file was rolled back", target),
-			hint: "mend the secret or the target; the next version or a changed template is tried again",
-		}}
-		o.good, o.named, o.at = o.previous, o.previous.versions.named(), at
-		o.previous, o.doubts, o.gate.passed = nil, nil, nil
-		o.inPlace, o.written, o.expires = true, true, earliestExpiry(g.to)
-		o.recovered()
-		a.hold(o, refused)
-		a.counted.publishes++
-		a.published(o, o.named)
-		a.log.Error("rolled back what a target did not confirm", "path", o.path, "target", target, "versions", o.named, "refused", refused.versions)
-	}
-	a.noteHeld()
 }
 
 // doubt notes that o holds new content, which some of doubters have yet to confirm.

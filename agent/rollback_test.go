@@ -26,8 +26,10 @@ type rolling struct {
 	log  *lockedLog
 }
 
-func newRolling(t *testing.T, conf string) *rolling {
-	r := &rolling{bench: newBench(t, conf), last: map[string]notify.Change{}, log: &lockedLog{}}
+func newRolling(t *testing.T, conf string) *rolling { return newRollingIn(t, memoryDir(t), conf) }
+
+func newRollingIn(t *testing.T, dir, conf string) *rolling {
+	r := &rolling{bench: newBenchIn(t, dir, conf), last: map[string]notify.Change{}, log: &lockedLog{}}
 	r.a.log = slog.New(slog.NewTextHandler(r.log, nil))
 	r.a.tell = func(target string, c notify.Change) {
 		r.last[target] = c
@@ -326,7 +328,7 @@ func TestARollbackLeavesNewerContent(t *testing.T) {
 	r.wantTold(r.rejects("app"), "app rollback one,pair of a1")
 	r.want("one", "one 1")
 	r.want("two", "two 3")
-	if r.a.outputs[1].gate.held != nil {
+	if r.a.outputs[1].refused != nil {
 		t.Error("the newer content is held")
 	}
 }

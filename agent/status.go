@@ -225,6 +225,8 @@ func (o *output) status(now time.Duration, wall time.Time) FileStatus {
 		f.State = FileWaiting
 	case o.gate.held != nil:
 		f.State, f.Held, f.Error, f.Hint = FileHeld, o.gate.held.versions, o.gate.held.reason.Error(), hintOf(o.gate.held.reason)
+	case o.refused != nil:
+		f.State, f.Held, f.Error, f.Hint = FileHeld, o.refused.names(), o.refused.reason.Error(), hintOf(o.refused.reason)
 	case o.gate.asking != nil:
 		f.State = FileChecking
 	case o.err != nil:
