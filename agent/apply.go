@@ -100,7 +100,7 @@ func (a *applier) configure(p *plan) {
 		a.depend(o, nil)
 	}
 	for _, o := range a.outputs {
-		if o.refused != nil && o.refused.source != o.source {
+		if old := had[o.path]; old == nil || old.source != o.source {
 			a.forgive(o)
 		}
 	}
@@ -138,6 +138,7 @@ type candidate struct {
 func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 	render := rendering{templates.NewPass(lookup(snap)), lookup(snap)}
 	var todo []candidate
+	a.followMoved(snap)
 	concerned := a.concerned(snap)
 	for _, o := range a.outputs {
 		if ctx.Err() != nil {
@@ -216,7 +217,7 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 	o.waiting, o.skipped, o.dirty = "", false, true
 	had := o.deps
 	a.counted.executions += uint64(len(o.parts))
-	if pinned, ok := a.pinned(o, snap); ok {
+	if pinned, ok := o.pinned(snap); ok {
 		render = pinned
 	}
 	pieces, looked, err := o.render(render)
@@ -241,7 +242,7 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 	if o.inPlace {
 		reason = notify.ReasonChange
 	}
-	return a.inspect(candidate{output: o, pieces: pieces, content: &content{o.recipe, o.pin(used(snap, looked))}, reason: reason})
+	return a.inspect(candidate{output: o, pieces: pieces, content: &content{recipe: o.recipe, versions: o.pin(used(snap, looked))}, reason: reason})
 }
 
 // compare renders what o published last once more, from the same versions by the
@@ -377,6 +378,7 @@ func (a *applier) settle(c candidate) {
 		a.log.Info("file is right again", "path", o.path)
 	}
 	o.inPlace, o.good, o.named = true, c.content, c.versions.named()
+	o.good.since = time.Now()
 	o.dirty, o.skipped, o.waiting = false, false, ""
 	o.gate.forget() // what is asked about is not wanted any more
 	a.hold(o, nil)

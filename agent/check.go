@@ -124,8 +124,7 @@ func run(ctx context.Context, command notify.Command, stage func() (string, func
 // check where that has not been asked yet.
 func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
 	o := c.output
-	if o.refused.concerns(o, c.versions) {
-		o.dirty, o.inPlace = false, o.inPlace || o.place.exists()
+	if a.refuses(c) {
 		return false
 	}
 	if o.check == nil {
@@ -231,7 +230,7 @@ func (a *applier) noteHeld() {
 			list = append(list, heldState{Path: o.path, Versions: h.versions, Source: hex.EncodeToString(h.source[:]), Reason: h.reason.Error()})
 		}
 		if r := o.refused; r != nil {
-			list = append(list, heldState{Path: o.path, Versions: r.versions, Taken: r.taken, Source: hex.EncodeToString(r.source[:]), Reason: r.reason.Error(), RolledBack: true})
+			list = append(list, heldState{Path: o.path, Versions: r.versions, Taken: r.taken, Behind: r.behind, Source: hex.EncodeToString(r.source[:]), Reason: r.reason.Error(), RolledBack: true})
 		}
 	}
 	a.remember(list)
@@ -250,9 +249,10 @@ type heldState struct {
 	Source   string                 `json:"source"`
 	Reason   string                 `json:"reason"`
 	// RolledBack says that it was published, and taken back, with the versions that
-	// are not used any more.
+	// are not used any more; and Behind that this was so of other outputs only.
 	RolledBack bool                   `json:"rolled_back,omitempty"`
 	Taken      []notify.SecretVersion `json:"taken,omitempty"`
+	Behind     bool                   `json:"behind,omitempty"`
 }
 
 // recall takes over what the last agent held, where the template is the same.
@@ -268,7 +268,7 @@ func (a *applier) recall(list []heldState) {
 		o, same := a.outputs[i], [sha256.Size]byte(source)
 		switch {
 		case st.RolledBack:
-			o.refused = &refusal{versions: st.Versions, taken: st.Taken, source: same, reason: errors.New(st.Reason)}
+			o.refused = &refusal{versions: st.Versions, taken: st.Taken, behind: st.Behind, source: same, reason: errors.New(st.Reason)}
 			if o.source != same {
 				changed = append(changed, o)
 			}

@@ -23,9 +23,13 @@ type refusal struct {
 	source          [sha256.Size]byte
 	reason          error
 	// pins are what is used in the place of the versions taken, so that what else the
-	// output is made of goes on changing. They are nil after a restart, which forgets
-	// values: the output then stays as it is.
+	// output is made of goes on changing. They are nil where a template was taken back
+	// too, and after a restart, which forgets values: the output then stays as it is until
+	// any of its secrets moves on.
 	pins map[string]step
+	// behind says that the output itself did not go back, for it had not had the
+	// versions taken.
+	behind bool
 }
 
 // step is what a rollback takes a secret back from, and to.
@@ -52,22 +56,10 @@ func (r *refusal) concerns(o *output, v versions) bool {
 }
 
 // pinned returns what o is rendered from in place of snap, with the versions that a
-// rollback went back to, or false if there are none. A secret that has moved on since
-// is pinned no more.
-func (a *applier) pinned(o *output, snap *store.Snapshot) (rendering, bool) {
+// rollback went back to, or false if there are none.
+func (o *output) pinned(snap *store.Snapshot) (rendering, bool) {
 	r := o.refused
 	if r == nil || len(r.pins) == 0 {
-		return rendering{}, false
-	}
-	for name, p := range r.pins {
-		if e, _ := snap.Get(name); e.Version != nil && !sameVersion(e.Version, p.from) {
-			delete(r.pins, name)
-			r.taken = slices.DeleteFunc(slices.Clone(r.taken), func(t notify.SecretVersion) bool { return t.Name == name })
-			a.noteSoon()
-		}
-	}
-	if len(r.pins) == 0 {
-		o.refused = nil
 		return rendering{}, false
 	}
 	base := lookup(snap)
@@ -92,46 +84,92 @@ func (o *output) pin(v versions) versions {
 	return v
 }
 
-// forgive has o get what it was refused, and everything else that was refused the same:
-// one of them alone would have a target with files of two versions.
-func (a *applier) forgive(o *output) {
-	r := o.refused
-	if r == nil {
-		return
+// refuses reports whether c must not be published. Nothing can be published of an output
+// that is behind the others since before a restart, and could be brought on: then all of
+// them try again what was refused, in the pass that follows at once.
+func (a *applier) refuses(c candidate) bool {
+	o := c.output
+	if !o.refused.concerns(o, c.versions) {
+		return false
 	}
-	for _, other := range a.outputs {
-		if other == o || other.refused != nil && slices.ContainsFunc(other.refused.taken, func(t notify.SecretVersion) bool { return slices.Contains(r.taken, t) }) {
-			other.refused, other.dirty, other.retryAt = nil, true, 0
-		}
+	o.dirty, o.inPlace = false, o.inPlace || o.place.exists()
+	if o.refused.behind && o.refused.pins == nil {
+		a.forgive(o)
+		o.retryAt = a.clock()
 	}
-	a.noteSoon()
+	return true
 }
 
-// refuse notes that back have their previous content, and refuses what they had. All
-// of that is written down at once, so that no crash leaves a part of them behind.
+// forgive is called where the template of o is another one. What was refused to it is
+// tried again, and by all who share a target with it or were refused the same: one
+// file alone would have a target with files of two versions.
+func (a *applier) forgive(o *output) {
+	for _, other := range a.outputs {
+		if other.refused != nil && (other == o || slices.ContainsFunc(other.notify, func(t string) bool { return slices.Contains(o.notify, t) }) || o.refused.shares(other.refused)) {
+			other.refused, other.dirty, other.retryAt = nil, true, 0
+			a.noteSoon()
+		}
+	}
+}
+
+// followMoved ends what is refused where a secret has moved on. One that is pinned is
+// then pinned no more. Where nothing is known to go on with, the output would be left
+// behind by the other files of its target, whichever of its secrets has moved: all of
+// them try again what was refused.
+func (a *applier) followMoved(snap *store.Snapshot) {
+	for _, o := range a.outputs {
+		r := o.refused
+		if r == nil {
+			continue
+		}
+		moved := func(v notify.SecretVersion) bool {
+			e, _ := snap.Get(v.Name)
+			return e.Version != nil && e.Version.VersionID != v.VersionID
+		}
+		if r.pins == nil {
+			if slices.ContainsFunc(r.versions, moved) || slices.ContainsFunc(r.taken, moved) {
+				a.forgive(o)
+			}
+			continue
+		}
+		before := len(r.taken)
+		r.taken = slices.DeleteFunc(slices.Clone(r.taken), moved)
+		maps.DeleteFunc(r.pins, func(name string, _ step) bool {
+			return !slices.ContainsFunc(r.taken, func(v notify.SecretVersion) bool { return v.Name == name })
+		})
+		if len(r.pins) == 0 {
+			o.refused = nil
+		}
+		if len(r.taken) < before {
+			o.dirty, o.retryAt = true, 0
+			a.noteSoon()
+		}
+	}
+}
+
+func (r *refusal) shares(other *refusal) bool {
+	return r != nil && slices.ContainsFunc(other.taken, func(t notify.SecretVersion) bool { return slices.Contains(r.taken, t) })
+}
+
+// refuse notes that back have their previous content, and refuses what they had, to
+// the other files of their targets too, which may not have had it yet. All of that is
+// written down at once, so that no crash leaves a part of it behind.
 func (a *applier) refuse(target string, back []going) {
 	at, why := time.Now(), rolledBack(target)
+	all, targets, gone := a.stepsOf(back), map[string]bool{}, map[*output]bool{}
 	for _, g := range back {
 		o := g.output
-		r := &refusal{versions: o.named, source: o.good.source, reason: why}
-		if o.good.source == o.previous.source {
-			r.pins = map[string]step{}
-			if o.refused != nil {
-				maps.Copy(r.pins, o.refused.pins)
-			}
-			for name, from := range o.good.versions {
-				if to := o.previous.versions[name]; from != nil && !sameVersion(from, to) {
-					r.pins[name] = step{from, to}
-				}
-			}
-			taken := versions{}
-			for name, p := range r.pins {
-				taken[name] = p.from
-			}
-			r.taken = taken.named()
+		gone[o] = true
+		for _, name := range o.notify {
+			targets[name] = true
+		}
+		r := o.refused.and(o.concerning(all))
+		r.versions, r.source, r.reason = o.named, o.good.source, why
+		if o.good.source != g.before.source {
+			r.pins = nil
 		}
 		o.refused = r
-		o.good, o.named, o.at = o.previous, o.previous.versions.named(), at
+		o.good, o.named, o.at = g.before, g.before.versions.named(), at
 		o.previous, o.doubts, o.gate.passed = nil, nil, nil
 		o.inPlace, o.written, o.expires = true, true, earliestExpiry(g.to)
 		o.recovered()
@@ -139,8 +177,66 @@ func (a *applier) refuse(target string, back []going) {
 		a.published(o, o.named)
 		a.log.Error("rolled back what a target did not confirm", "path", o.path, "target", target, "versions", o.named, "refused", r.names())
 	}
+	for _, o := range a.outputs {
+		if gone[o] || !slices.ContainsFunc(o.notify, func(name string) bool { return targets[name] }) {
+			continue
+		}
+		if steps := o.concerning(all); len(steps) > 0 {
+			o.refused = o.refused.and(steps)
+			o.refused.versions, o.refused.source, o.refused.reason, o.refused.behind = o.refused.taken, o.source, why, true
+			o.dirty, o.retryAt = true, 0
+		}
+	}
 	a.noteSoon()
 	a.noteHeld()
+}
+
+// stepsOf returns by which step each secret goes back: from the version that is
+// current, if any of back has it, to what was put in place last of what they go back
+// to. A file that waited may have stayed behind the others.
+func (a *applier) stepsOf(back []going) map[string]step {
+	all, since := map[string]step{}, map[string]time.Time{}
+	for _, g := range back {
+		for name, from := range g.good.versions {
+			to := g.before.versions[name]
+			if sameVersion(from, to) {
+				continue
+			}
+			s, ok := all[name]
+			if !ok || sameVersion(from, a.applied[name]) {
+				s.from = from
+			}
+			if !ok || g.before.since.After(since[name]) {
+				s.to, since[name] = to, g.before.since
+			}
+			all[name] = s
+		}
+	}
+	return all
+}
+
+// concerning returns the steps of secrets that o may be made of.
+func (o *output) concerning(steps map[string]step) map[string]step {
+	some := maps.Clone(steps)
+	maps.DeleteFunc(some, func(name string, _ step) bool {
+		return !slices.Contains(o.deps, name) && !slices.Contains(o.uses, name)
+	})
+	return some
+}
+
+// and returns a refusal of what r refuses and what steps come from.
+func (r *refusal) and(steps map[string]step) *refusal {
+	next := &refusal{pins: map[string]step{}}
+	if r != nil {
+		maps.Copy(next.pins, r.pins)
+	}
+	maps.Copy(next.pins, steps)
+	taken := versions{}
+	for name, p := range next.pins {
+		taken[name] = p.from
+	}
+	next.taken = taken.named()
+	return next
 }
 
 func rolledBack(target string) error {

@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"secretsd/templates"
 )
@@ -45,6 +46,8 @@ type recipe struct {
 type content struct {
 	recipe
 	versions versions
+	// since is when it became what the output holds.
+	since time.Time
 }
 
 // again renders c once more.

@@ -13,7 +13,9 @@ import (
 // going is an output on its way back.
 type going struct {
 	*output
-	// from is what it holds, and to what it held before.
+	// before is what it goes back to.
+	before *content
+	// from is what it holds, and to what before comes to.
 	from, to []piece
 }
 
@@ -47,22 +49,34 @@ func (a *applier) rollBack(target string, told notify.Change) {
 // goingBack returns what a rollback changes, or why it cannot be. Where a file
 // would be the same, it has nothing to go back from.
 func (a *applier) goingBack(target string, told notify.Change) ([]going, error) {
-	var back []going
+	var asked []going
 	var errs []error
-	asked := false
 	for _, o := range a.outputs {
 		if !o.doubts[target] || !slices.Contains(told.Paths, o.path) || o.at.After(told.At) || o.good == nil {
 			continue
 		}
-		asked = true
-		g, err := o.goBack()
-		if err != nil {
+		if o.previous == nil {
+			errs = append(errs, &fault{
+				err:  fmt.Errorf("no earlier content of %s is known that the target can work with", o.path),
+				hint: "put a right value into the secret",
+			})
+			continue
+		}
+		asked = append(asked, going{output: o, before: o.previous})
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	var back []going
+	all := a.stepsOf(asked)
+	for _, g := range asked {
+		if err := g.render(all); err != nil {
 			errs = append(errs, err)
 		} else if digest(g.from) != digest(g.to) {
 			back = append(back, g)
 		}
 	}
-	if asked && len(errs) == 0 && len(back) == 0 {
+	if len(asked) > 0 && len(errs) == 0 && len(back) == 0 {
 		errs = append(errs, &fault{err: errors.New("its files hold what they held before"), hint: "mend the target, for its files are not the fault"})
 	}
 	if len(errs) == 0 {
@@ -71,22 +85,27 @@ func (a *applier) goingBack(target string, told notify.Change) ([]going, error) 
 	return back, errors.Join(errs...)
 }
 
-func (o *output) goBack() (going, error) {
-	if o.previous == nil {
-		return going{}, &fault{
-			err:  fmt.Errorf("no earlier content of %s is known that the target can work with", o.path),
-			hint: "put a right value into the secret",
+// render works out what g holds, and what it goes back to: of all secrets that go back
+// by the same steps, for a file that waited may have held an older version than the
+// others.
+func (g *going) render(all map[string]step) error {
+	v := maps.Clone(g.before.versions)
+	for name, s := range all {
+		if has, ok := v[name]; ok && !sameVersion(has, s.to) {
+			v[name] = s.to
 		}
 	}
-	from, err := o.good.again()
-	if err != nil {
-		return going{}, fmt.Errorf("render what %s holds: %w", o.path, err)
+	if !maps.Equal(v, g.before.versions) {
+		g.before = &content{recipe: g.before.recipe, versions: v, since: g.before.since}
 	}
-	to, err := o.previous.again()
-	if err != nil {
-		return going{}, fmt.Errorf("render what %s held before: %w", o.path, err)
+	var err error
+	if g.from, err = g.good.again(); err != nil {
+		return fmt.Errorf("render what %s holds: %w", g.path, err)
 	}
-	return going{o, from, to}, nil
+	if g.to, err = g.before.again(); err != nil {
+		return fmt.Errorf("render what %s held before: %w", g.path, err)
+	}
+	return nil
 }
 
 // parted returns an error if a rollback of back would leave another output of a
@@ -101,7 +120,7 @@ func (a *applier) parted(back []going) error {
 			targets[name] = true
 		}
 		for name, from := range g.good.versions {
-			if to := g.previous.versions[name]; !sameVersion(from, to) {
+			if to := g.before.versions[name]; !sameVersion(from, to) {
 				steps[name] = step{from, to}
 			}
 		}
@@ -149,7 +168,7 @@ func debtsOf(back []going) []notify.Debt {
 				debts[name] = d
 			}
 			d.Paths = append(d.Paths, g.path)
-			for _, v := range g.previous.versions.named() {
+			for _, v := range g.before.versions.named() {
 				if !slices.Contains(d.Secrets, v) {
 					d.Secrets = append(d.Secrets, v)
 				}
