@@ -112,12 +112,8 @@ func (m *together) version(name string) string {
 }
 
 // play has acts come, each with the passes that it leads to.
-func play(t *testing.T, rt rapid.TB, acts []string) {
+func play(t *testing.T, rt rapid.TB, acts []string) *together {
 	m := &together{bench: newBench(t, togetherFiles), rt: rt, a: 1, b: 1}
-	defer func() {
-		m.plan.close()
-		_ = os.RemoveAll(m.dir)
-	}()
 	m.attach()
 	m.putA(1)
 	m.read(now("b", "b1", "1"))
@@ -128,6 +124,12 @@ func play(t *testing.T, rt rapid.TB, acts []string) {
 		}
 		m.check(strings.Join(acts[:i+1], ", "))
 	}
+	return m
+}
+
+func (m *together) end() {
+	m.plan.close()
+	_ = os.RemoveAll(m.dir)
 }
 
 // TestFilesOfOneTargetStayTogether has versions, templates, replies, reloads and
@@ -135,23 +137,26 @@ func play(t *testing.T, rt rapid.TB, acts []string) {
 func TestFilesOfOneTargetStayTogether(t *testing.T) {
 	acts := []string{"a", "a", "a of before", "b", "b is gone", "confirm", "reject", "reject", "reload", "template 1", "template 2", "remove", "restart"}
 	rapid.Check(t, func(rt *rapid.T) {
-		play(t, rt, rapid.SliceOfN(rapid.SampledFrom(acts), 1, 25).Draw(rt, "acts"))
+		play(t, rt, rapid.SliceOfN(rapid.SampledFrom(acts), 1, 25).Draw(rt, "acts")).end()
 	})
 }
 
-// TestFilesThatWaitedStayTogether are orders that have once led to a mixture.
+// TestFilesThatWaitedStayTogether are orders that have once led to a mixture, and the
+// version that they lead to.
 func TestFilesThatWaitedStayTogether(t *testing.T) {
-	for _, acts := range []string{
-		"b is gone, confirm, a, reject, b",
-		"b is gone, confirm, a, reject, a, a of before, b",
-		"a, confirm, b, reject, restart, a",
-		"a, confirm, a, b is gone, a, reject, b",
-		"a, confirm, b, b is gone, a, reject, b",
-		"a, b is gone, a, confirm, b, a, reject",
-		"a, restart, b, b is gone, a, reject, b",
-		"a, b is gone, a, restart, a, reject, restart, b",
+	for acts, want := range map[string]string{
+		"b is gone, confirm, a, reject, b":                 "1",
+		"b is gone, confirm, a, reject, a, a of before, b": "2",
+		"a, confirm, b, reject, restart, a":                "3",
+		"a, confirm, a, b is gone, a, reject, b":           "2",
+		"a, confirm, b, b is gone, a, reject, b":           "2",
+		"a, b is gone, a, confirm, b, a, reject":           "3",
+		"a, restart, b, b is gone, a, reject, b":           "2",
+		"a, b is gone, a, restart, a, reject, restart, b":  "4",
 	} {
-		play(t, t, strings.Split(acts, ", "))
+		if got := play(t, t, strings.Split(acts, ", ")).version("one"); got != want {
+			t.Errorf("after %q they are of version %s, want %s", acts, got, want)
+		}
 	}
 }
 
