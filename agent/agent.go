@@ -83,6 +83,7 @@ type Agent struct {
 		server *http.Server
 		net.Listener
 	}
+	asked asked
 	// resolve is what the endpoint's ids mean in the generation being served.
 	resolve atomic.Pointer[resolver]
 }
@@ -161,9 +162,10 @@ func (a *Agent) start(b *build) {
 	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled, Child: a.childProcess})
 	a.apply = newApplier(a.log, a.clock)
 	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.publish
-	a.apply.published, a.apply.remember = a.published, a.remember
+	a.apply.published, a.apply.remember, a.apply.asked = a.published, a.remember, a.asked.isFor
 	a.apply.configure(b.plan)
 	a.child = newSupervised(a.log, a.opts.Child)
+	a.child.share(b.cfg)
 	a.child.configure(b.child)
 	a.watcher = newWatcher(a.log)
 	a.watcher.follow(b.templateFiles())
@@ -344,6 +346,7 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 	if prev.cfg.StateDir != next.cfg.StateDir {
 		a.log.Warn("state_dir changes at the next start, keeping it", "state_dir", prev.cfg.StateDir)
 	}
+	a.child.share(next.cfg)
 	a.apply.retire(next.plan)
 	a.apply.configure(next.plan)
 	a.watcher.follow(next.templateFiles())

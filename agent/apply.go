@@ -31,7 +31,9 @@ type applier struct {
 	published func(o *output, versions []notify.SecretVersion)
 	// remember writes down what is held.
 	remember func(held []heldState)
-	checker  *checker
+	// asked reports whether somebody is asking for a new version of a secret.
+	asked   func(secret string) bool
+	checker *checker
 
 	// freshLibrary has included files read again.
 	freshLibrary func()
@@ -45,6 +47,8 @@ type applier struct {
 	index map[string]map[*output]bool
 	// applied is the version of each secret that the last pass worked with.
 	applied map[string]*secret.Version
+	// byHand are the versions that came because somebody asked, by secret.
+	byHand  map[string]string
 	counted counted
 	// unnoted says that what is held is not written down yet, and noteAt when it
 	// may be.
@@ -61,6 +65,8 @@ func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
 
 		published: func(*output, []notify.SecretVersion) {},
 		remember:  func([]heldState) {},
+		asked:     func(string) bool { return false },
+		byHand:    map[string]string{},
 		checker:   newChecker(),
 	}
 }
@@ -194,6 +200,9 @@ func (a *applier) concerned(snap *store.Snapshot) map[*output]bool {
 			continue
 		}
 		a.applied[name] = e.Version
+		if e.Version != nil && a.asked(name) {
+			a.byHand[name] = e.Version.VersionID
+		}
 		if known && had != nil && e.Version != nil && had.VersionID == e.Version.VersionID && had.SameContent(e.Version) {
 			continue // only its staging labels moved
 		}
@@ -238,11 +247,21 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 		a.hold(o, &heldBack{versions: used(snap, looked).named(), source: o.source, reason: err, unrendered: true})
 		return candidate{}, false
 	}
-	reason := notify.ReasonStart
-	if o.inPlace {
-		reason = notify.ReasonChange
+	made := &content{recipe: o.recipe, versions: o.pin(used(snap, looked))}
+	return a.inspect(candidate{output: o, pieces: pieces, content: made, reason: a.reason(o, made.versions)})
+}
+
+// reason returns why o is about to be made of versions.
+func (a *applier) reason(o *output, versions versions) notify.Reason {
+	if !o.inPlace {
+		return notify.ReasonStart
 	}
-	return a.inspect(candidate{output: o, pieces: pieces, content: &content{recipe: o.recipe, versions: o.pin(used(snap, looked))}, reason: reason})
+	for _, v := range versions.named() {
+		if a.byHand[v.Name] == v.VersionID && !slices.Contains(o.named, v) {
+			return notify.ReasonManual
+		}
+	}
+	return notify.ReasonChange
 }
 
 // compare renders what o published last once more, from the same versions by the
@@ -319,44 +338,6 @@ func (a *applier) repaired(o *output, change files.Change) {
 		a.log.Error("file is changed by somebody else again and again, leaving it alone for a while",
 			"path", o.path, "repairs", maxRepairs, "window", repairWindow.String())
 	}
-}
-
-// debts returns what is owed to each target for the candidates whose content
-// changes, one debt for each target.
-func (a *applier) debts(todo []candidate) []notify.Debt {
-	type named struct {
-		target  string
-		version notify.SecretVersion
-	}
-	byTarget, has := map[string]*notify.Debt{}, map[named]bool{}
-	var order []string
-	for _, c := range todo {
-		if c.change != files.Content {
-			continue
-		}
-		for _, name := range c.output.notify {
-			d := byTarget[name]
-			if d == nil {
-				d = &notify.Debt{Target: name, Change: notify.Change{Reason: c.reason, First: true}}
-				byTarget[name] = d
-				order = append(order, name)
-			}
-			d.Paths = append(d.Paths, c.output.path)
-			d.Reason = max(d.Reason, c.reason)
-			d.First = d.First && c.absent && c.reason == notify.ReasonStart
-			for _, v := range c.versions.named() {
-				if !has[named{name, v}] {
-					has[named{name, v}] = true
-					d.Secrets = append(d.Secrets, v)
-				}
-			}
-		}
-	}
-	debts := make([]notify.Debt, len(order))
-	for i, name := range order {
-		debts[i] = *byTarget[name]
-	}
-	return debts
 }
 
 // degrade notes and says why o stays as it is; the same reason only once.

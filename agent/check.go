@@ -191,7 +191,7 @@ func (a *applier) judge(v verdict) (act bool) {
 // holdDelay is how long what checks have refused may wait to be written down, and
 // shown, with more of it. A crash meanwhile costs nothing but that the checks run
 // again.
-const holdDelay = time.Second
+const holdDelay = 200 * time.Millisecond
 
 // hold notes what is held of o, nil for nothing. What is to survive a restart is
 // written down by the pass under way, or with more of it somewhat later.

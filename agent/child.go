@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"secretsd/agent/config"
 	"secretsd/agent/notify"
 	"secretsd/agent/secret"
 	"secretsd/agent/store"
@@ -69,6 +70,14 @@ func newSupervised(log *slog.Logger, opts ChildOptions) *supervised {
 	return &supervised{
 		log: log, opts: opts, failed: make(chan error, 1),
 		sup: process.New(process.Options{Logger: log, Once: opts.Once, Core: opts.Core}),
+	}
+}
+
+// share tells the supervisor whether cfg has the agent start other processes than the
+// child, before it does.
+func (c *supervised) share(cfg *config.Config) {
+	if startsProcesses(cfg) {
+		c.sup.StartsOthers()
 	}
 }
 

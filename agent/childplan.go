@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -44,7 +45,7 @@ func (p *plan) newChild() (*childSpec, error) {
 		return nil, nil
 	}
 	c := &childSpec{from: e.EnvFrom, allow: e.EnvAllow, deny: e.EnvDeny}
-	c.program.Args, c.program.KillTimeout, c.program.Alone = e.Command, e.KillTimeout.Std(), !startsProcesses(p.cfg)
+	c.program.Args, c.program.KillTimeout = e.Command, e.KillTimeout.Std()
 	errs := []error{p.childCommand(c), p.childSignals(c)}
 	for _, name := range e.EnvNames() {
 		errs = append(errs, p.childVar(c, name))
@@ -61,14 +62,42 @@ func (p *plan) newChild() (*childSpec, error) {
 	return c, errors.Join(errs...)
 }
 
-// startsProcesses reports whether the agent starts programs beside the child.
+// startsProcesses reports whether the agent starts programs beside the child: whether
+// anybody but exec has a command.
 func startsProcesses(cfg *config.Config) bool {
-	return slices.ContainsFunc(cfg.Files, func(f config.File) bool { return f.Check != nil }) ||
-		slices.ContainsFunc(cfg.Bundles, func(b config.Bundle) bool { return b.Check != nil }) ||
-		slices.ContainsFunc(cfg.Targets, func(t config.Target) bool {
-			return len(t.Command) > 0 || t.Confirm != nil && len(t.Confirm.Command) > 0 ||
-				slices.ContainsFunc(t.Ladder, func(s config.Step) bool { return len(s.Command) > 0 })
-		})
+	beside := *cfg
+	beside.Exec = nil
+	return givesCommand(reflect.ValueOf(beside))
+}
+
+// givesCommand looks for a key called command that is given anywhere in v. Listed by
+// hand one kind would be forgotten, and the child's end then kill those who belong
+// to it.
+func givesCommand(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Pointer:
+		return !v.IsNil() && givesCommand(v.Elem())
+	case reflect.Slice:
+		for i := range v.Len() {
+			if givesCommand(v.Index(i)) {
+				return true
+			}
+		}
+	case reflect.Map:
+		for _, key := range v.MapKeys() {
+			if givesCommand(v.MapIndex(key)) {
+				return true
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			field := v.Type().Field(i)
+			if field.Tag.Get("yaml") == "command" && v.Field(i).Len() > 0 || field.IsExported() && givesCommand(v.Field(i)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // childCommand finds the program. One that the configuration names has to be such

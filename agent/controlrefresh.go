@@ -69,6 +69,7 @@ func (a *Agent) refreshSecret(w http.ResponseWriter, r *http.Request) {
 
 func (a *Agent) refreshNow(ctx context.Context, id, refused string, limit time.Duration) (*RefreshResult, error) {
 	q := endpoint.Query{ID: id}
+	defer a.asking(q)()
 	h, err := a.hunt(ctx, q, refused, limit)
 	if err != nil {
 		return nil, err
@@ -86,7 +87,12 @@ func (a *Agent) refreshNow(ctx context.Context, id, refused string, limit time.D
 	}
 	// What is read under another label than the configured one is in no file.
 	if s, want, ok := a.resolve.Load().find(q); ok && want == s.ref {
-		res.Held = a.seen.passed.Load().behind(s.name, res.VersionID)
+		// A check may take a while. One that takes longer than we have is not over
+		// when we answer, and the file is behind.
+		_ = a.noted.until(ctx, func(uint64) bool {
+			res.Held = a.seen.passed.Load().behind(s.name, res.VersionID)
+			return !slices.ContainsFunc(res.Held, func(f FileStatus) bool { return f.State == FileChecking })
+		})
 	}
 	if res.Held != nil {
 		res.State = RefreshHeld

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"secretsd/agent/notify"
+	"secretsd/sinks/files"
 )
 
 // owe writes down what the pass under way is about to owe, beside what the
@@ -13,17 +14,20 @@ func (a *Agent) owe(pending []notify.Debt) {
 	a.saveState()
 }
 
-// settled counts what became of a notification, and writes down what is still
-// owed.
+// settled writes down what is still owed after a notification, and counts what became
+// of it.
 func (a *Agent) settled(target string, o notify.Outcome) {
-	a.seen.settled(target, o)
 	a.saveState()
+	a.seen.settled(target, o)
 	a.replied(target, o)
 }
 
 func (a *Agent) saveState() {
 	err := a.state.save(func() state {
-		return state{Debts: slices.Concat(a.notifier.Owed(), *a.pending.Load(), *a.restored.Load()), Held: *a.held.Load()}
+		// A debt passes from these to the notifier: asked first, they hold what it
+		// does not owe yet.
+		pending, restored := *a.pending.Load(), *a.restored.Load()
+		return state{Debts: slices.Concat(a.notifier.Owed(), pending, restored), Held: *a.held.Load()}
 	})
 	if err != nil {
 		a.log.Warn("cannot write down what is owed and held; a crash now would lose it", attrs(err)...)
@@ -70,4 +74,42 @@ func (a *Agent) restoreDebts() {
 	}
 	a.restored.Store(&[]notify.Debt{})
 	a.saveState()
+}
+
+// debts returns what is owed to each target for the candidates whose content
+// changes, one debt for each target.
+func (a *applier) debts(todo []candidate) []notify.Debt {
+	type named struct {
+		target  string
+		version notify.SecretVersion
+	}
+	byTarget, has := map[string]*notify.Debt{}, map[named]bool{}
+	var order []string
+	for _, c := range todo {
+		if c.change != files.Content {
+			continue
+		}
+		for _, name := range c.output.notify {
+			d := byTarget[name]
+			if d == nil {
+				d = &notify.Debt{Target: name, Change: notify.Change{Reason: c.reason, First: true}}
+				byTarget[name] = d
+				order = append(order, name)
+			}
+			d.Paths = append(d.Paths, c.output.path)
+			d.Reason = max(d.Reason, c.reason)
+			d.First = d.First && c.absent && c.reason == notify.ReasonStart
+			for _, v := range c.versions.named() {
+				if !has[named{name, v}] {
+					has[named{name, v}] = true
+					d.Secrets = append(d.Secrets, v)
+				}
+			}
+		}
+	}
+	debts := make([]notify.Debt, len(order))
+	for i, name := range order {
+		debts[i] = *byTarget[name]
+	}
+	return debts
 }

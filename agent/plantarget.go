@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 
 	"secretsd/agent/config"
@@ -23,7 +24,7 @@ func newStep(cfg *config.Config, s *config.Step, parent any) (notify.Step, error
 		if s.Unit.Name == "" {
 			return step, nil
 		}
-		return step, placed(cfg, step.Validate(), s.Unit, parent)
+		return step, placed(cfg, cmp.Or(step.Validate(), notify.CheckUnit(s.Unit.Name)), s.Unit, parent)
 	case s.HTTP != nil:
 		if s.HTTP.URL == "" {
 			return step, nil

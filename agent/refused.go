@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"secretsd/agent/secret"
@@ -24,6 +25,7 @@ const (
 // Refresh implements [endpoint.Refresher]. Any number of clients that look for a
 // new version of one secret share the reads.
 func (a *Agent) Refresh(ctx context.Context, q endpoint.Query, refused string) (endpoint.Refreshed, error) {
+	defer a.asking(q)()
 	h, err := a.hunt(ctx, q, refused, huntTime)
 	if err == nil {
 		err = a.isServed(ctx)
@@ -32,6 +34,45 @@ func (a *Agent) Refresh(ctx context.Context, q endpoint.Query, refused string) (
 		return endpoint.Refreshed{}, err
 	}
 	return endpoint.Refreshed{Name: h.name(), VersionID: h.found.Version.VersionID, Changed: h.changed}, nil
+}
+
+// asked counts who is asking for a new version of each configured secret, by name.
+type asked struct {
+	mu     sync.Mutex
+	counts map[string]int
+}
+
+// begin notes that somebody asks for a secret, until done is called.
+func (k *asked) begin(name string) (done func()) {
+	k.add(name, 1)
+	return func() { k.add(name, -1) }
+}
+
+func (k *asked) add(name string, n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.counts == nil {
+		k.counts = map[string]int{}
+	}
+	if k.counts[name] += n; k.counts[name] == 0 {
+		delete(k.counts, name)
+	}
+}
+
+func (k *asked) isFor(name string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.counts[name] > 0
+}
+
+// asking notes that somebody asks for what q means, until done is called: what a pass
+// sees of it meanwhile is told as asked for.
+func (a *Agent) asking(q endpoint.Query) (done func()) {
+	s, want, ok := a.resolve.Load().find(q)
+	if !ok || want != s.ref {
+		return func() {} // no file is made of it
+	}
+	return a.asked.begin(s.name)
 }
 
 // hunted is what a hunt has brought.

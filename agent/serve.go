@@ -269,17 +269,22 @@ func (g *generations) reach(n uint64) {
 
 // wait returns when generation n is served, or ctx is done.
 func (g *generations) wait(ctx context.Context, n uint64) error {
+	return g.until(ctx, func(reached uint64) bool { return reached >= n })
+}
+
+// until returns when done, which is asked each time that a generation is served, be it
+// the same as before, or when ctx is done.
+func (g *generations) until(ctx context.Context, done func(reached uint64) bool) error {
 	for {
 		g.mu.Lock()
-		if g.reached >= n {
-			g.mu.Unlock()
-			return nil
-		}
 		if g.next == nil {
 			g.next = make(chan struct{})
 		}
-		next := g.next
+		next, reached := g.next, g.reached
 		g.mu.Unlock()
+		if done(reached) {
+			return nil
+		}
 		select {
 		case <-next:
 		case <-ctx.Done():

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,9 +24,18 @@ import (
 type stateDir struct {
 	root *os.Root
 	lock *os.File
-	// saving is held across the write: it keeps writers in turn and guards no
-	// memory.
-	saving sync.Mutex
+	// saving has room for one: who has put something there writes.
+	saving chan struct{}
+
+	mu sync.Mutex
+	// next is the turn that has not begun; nil if nobody waits for one.
+	next *turn
+}
+
+// turn is one write of the state, for all who asked for it before it began.
+type turn struct {
+	done chan struct{}
+	err  error
 }
 
 const (
@@ -33,6 +43,11 @@ const (
 	lockFile  = "lock"
 	// maxState bounds what is read of a state file, in bytes.
 	maxState = 16 << 20
+	// lockPatience is how long the lock is waited for. An agent that was killed
+	// while it started a program leaves everything it had open to that one, until
+	// the program's own code runs.
+	lockPatience = time.Second
+	lockEvery    = 10 * time.Millisecond
 )
 
 // state is what state.json holds.
@@ -63,13 +78,32 @@ func openState(path string) (*stateDir, error) {
 		_ = root.Close()
 		return nil, &fault{err: fmt.Errorf("open lock in state directory %s: %w", path, err), hint: hint}
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := take(lock); err != nil {
 		_ = lock.Close()
 		_ = root.Close()
 		return nil, &fault{err: fmt.Errorf("lock state directory %s: another secretsd is using it", path),
 			hint: "stop the other one, or give each its own state_dir"}
 	}
-	return &stateDir{root: root, lock: lock}, nil
+	return &stateDir{root: root, lock: lock, saving: make(chan struct{}, 1)}, nil
+}
+
+// take takes the lock of a file that nobody else holds for long.
+func take(lock *os.File) error {
+	late := time.NewTimer(lockPatience)
+	defer late.Stop()
+	again := time.NewTicker(lockEvery)
+	defer again.Stop()
+	for {
+		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-late.C:
+			return err
+		}
+	}
 }
 
 // ours refuses what somebody else may have put there.
@@ -114,13 +148,34 @@ func (s *stateDir) load() (state, error) {
 	return st, nil
 }
 
-// save replaces the state by what current returns, in one step. Calls take
-// their turn, each asking for the state when it is its own, so that the last
-// one to write is not the first one to have asked.
+// save replaces the state by what current returns, which must be the same function
+// for all. It returns when a state has been written that was asked for since the
+// call. Writes take their turn, and calls that wait for theirs share one: a thousand
+// targets told at once would else be a thousand writes of all that is owed.
 func (s *stateDir) save(current func() state) error {
-	s.saving.Lock()
-	defer s.saving.Unlock()
-	data, err := json.Marshal(current())
+	s.mu.Lock()
+	t := s.next
+	if t != nil {
+		s.mu.Unlock()
+		<-t.done
+		return t.err
+	}
+	t = &turn{done: make(chan struct{})}
+	s.next = t
+	s.mu.Unlock()
+
+	s.saving <- struct{}{}
+	defer func() { <-s.saving }()
+	s.mu.Lock()
+	s.next = nil // who comes from here on may have changed what current is to see
+	s.mu.Unlock()
+	t.err = s.replace(current())
+	close(t.done)
+	return t.err
+}
+
+func (s *stateDir) replace(st state) error {
+	data, err := json.Marshal(st)
 	if err != nil {
 		return fmt.Errorf("encode state: %w", err)
 	}
@@ -143,8 +198,10 @@ func (s *stateDir) write(name string, data []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// close gives the lock back. The directory stays.
+// close gives the lock back, also from a program that is being started. The
+// directory stays.
 func (s *stateDir) close() {
+	_ = unix.Flock(int(s.lock.Fd()), unix.LOCK_UN)
 	_ = s.lock.Close()
 	_ = s.root.Close()
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -182,4 +183,25 @@ func TestControlSocketRefusesOthers(t *testing.T) {
 			t.Errorf("uid %d gets %v\n%s", row.uid, err, out)
 		}
 	}
+}
+
+// TestWhatSomebodyAskedForIsToldAtOnce: a version that a refresh has brought is told
+// as such, and does not wait for the splay.
+func TestWhatSomebodyAskedForIsToldAtOnce(t *testing.T) {
+	f := newFixture(t)
+	write(t, f.conf, fmt.Sprintf(`
+source: {local: {path: %[1]s/secrets.yaml}}
+refresh: {interval: 1h}
+state_dir: %[1]s/state
+secrets: [{name: db, id: db}]
+files: [{path: %[1]s/out, contents: '{{ secret "db" }}', notify: [hook], check: {command: [/bin/true]}}]
+targets: [{name: hook, splay: 1h, command: [/bin/sh, -c, 'echo "$SECRETSD_REASON $(cat "$0")" >> "$0.told"', %[1]s/out]}]
+`, f.dir))
+	agent := f.run()
+	f.set("db", "two")
+	agent.until("updated=1")
+	if out, code := runTo(t, cleanEnv(), "refresh", "db", "--config", f.conf); code != 0 {
+		t.Fatalf("refresh ended with %d:\n%s", code, out)
+	}
+	eventually(t, "the hook is told", func() bool { return content(f.file+".told") == "manual two\n" })
 }

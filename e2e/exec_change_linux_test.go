@@ -222,3 +222,27 @@ func TestTheEndpointOutlivesTheChild(t *testing.T) {
 		t.Errorf("run ends with %d", code)
 	}
 }
+
+// TestAHookOfALaterConfigurationIsNotTheChilds: at the start of the child the agent
+// ran nobody else, and every orphan was the child's. By its end there are hooks.
+func TestAHookOfALaterConfigurationIsNotTheChilds(t *testing.T) {
+	w := newWrapper(t)
+	child := w.shell(`echo $$ > "$1/pid.new"; mv "$1/pid.new" "$1/pid"; exec sleep 600`) + "\n  on_change: none"
+	w.conf(child, "")
+	p := secretsd(t, cleanEnv(), "run", "--config", w.fixture.conf)
+	p.until("msg=ready")
+	pid := w.pid("pid")
+	w.conf(child, fmt.Sprintf(`files: [{path: %[1]s/out, contents: '{{ secret "db" }}', notify: [hook]}]
+targets: [{name: hook, on_first: true, command: [/bin/sh, -c, 'echo $$ >> $0/began; while [ ! -e $0/go ]; do sleep 0.02; done', %[1]s]}]`, w.dir))
+	p.signal(syscall.SIGHUP)
+	hook := w.pid("began")
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	p.until("the child has ended by itself")
+	if !lives(hook) {
+		t.Error("the hook was killed with the child")
+	}
+	write(t, w.path("go"), "")
+	p.until(`"target told" target=hook reason=start paths=1 attempts=1`)
+}

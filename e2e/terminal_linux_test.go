@@ -135,7 +135,7 @@ func TestTheChildReadsTheTerminal(t *testing.T) {
 func TestNobodyToContinueTheChild(t *testing.T) {
 	w := newWrapper(t)
 	w.conf("  on_change: none", "")
-	term := w.execOn("/bin/sh", "-c", `echo $$ > "$1/pid"; while :; do echo tick >> "$1/ticks"; sleep 0.02; done`, "sh", w.dir)
+	term := w.execOn(builtChild(t), "ticks", w.dir)
 	pid := w.pid("pid")
 	ticks := func() int { return strings.Count(content(w.path("ticks")), "tick") }
 	for range 3 {
@@ -181,7 +181,7 @@ func TestJobControl(t *testing.T) {
 		t.Fatal(err)
 	}
 	term := onTerminal(t, bash, "--norc", "--noprofile", "-i")
-	term.keys(fmt.Sprintf("w='%s exec --config %s --'; D=%s\n", path, w.fixture.conf, w.dir))
+	term.keys(fmt.Sprintf("w='%s exec --config %s --'; D=%s; c=%s\n", path, w.fixture.conf, w.dir, builtChild(t)))
 	step := 0
 	// run runs a line that is done when the shell prints its number.
 	run := func(line string) {
@@ -191,7 +191,7 @@ func TestJobControl(t *testing.T) {
 	done := func() { term.until(fmt.Sprintf("done-%d\r", step)) }
 
 	t.Run("stop, background, foreground, interrupt", func(t *testing.T) {
-		run(`$w sh -c 'echo $$ > "$1/pid"; while :; do echo tick >> "$1/ticks"; sleep 0.02; done' sh $D`)
+		run(`$w $c ticks $D`)
 		pid := w.pid("pid")
 		state := func() string {
 			_, rest, _ := strings.Cut(content(fmt.Sprintf("/proc/%d/stat", pid)), ") ")
@@ -208,11 +208,30 @@ func TestJobControl(t *testing.T) {
 		before := ticks()
 		eventually(t, "it goes on in the background", func() bool { return ticks() > before+3 })
 		run("fg")
-		// The terminal is ours until the child asks for it, or its own again at once,
-		// if we had not yet heard that we were continued.
+		// A shell gives the terminal to us and tells nobody: SIGCONT it sends only to
+		// a job that is stopped (bash, jobs.c, start_job). So it is ours until the
+		// child asks for it, and its own at once only if we hear so late of the
+		// continuation by bg that the terminal is ours already.
 		eventually(t, "it is in the foreground", func() bool { fg := foreground(term); return fg == groupOf(pid, 1) || fg == groupOf(pid, 0) })
 		term.keys(ctrlC)
 		eventually(t, "the child is dead", func() bool { return !lives(pid) })
+		done()
+	})
+
+	t.Run("a child from the background reads the keyboard", func(t *testing.T) {
+		run(`$w $c reader $D`)
+		pid := w.pid("asking")
+		eventually(t, "it has the terminal", func() bool { return foreground(term) == groupOf(pid, 0) })
+		term.keys(ctrlZ)
+		done()
+		run("bg")
+		done()
+		run("fg")
+		eventually(t, "it is in the foreground", func() bool { fg := foreground(term); return fg == groupOf(pid, 1) || fg == groupOf(pid, 0) })
+		write(t, w.path("ask"), "")
+		eventually(t, "it has the terminal again", func() bool { return foreground(term) == groupOf(pid, 0) })
+		term.keys("typed\n")
+		term.until("child-got typed <nil>")
 		done()
 	})
 

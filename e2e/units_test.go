@@ -286,6 +286,51 @@ func TestUnitsAreReloaded(t *testing.T) {
 	m.wantSaid("nobody", "main", `send SIGUSR1 to process`, `CAP_KILL`)
 }
 
+// TestTheAgentLeavesItsOwnUnitAlone: a restart of the agent by the agent is owed
+// again when it has started again. By another name, or by what its unit depends on,
+// that is the same; only its own name can be known before systemd is asked.
+func TestTheAgentLeavesItsOwnUnitAlone(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots a systemd: not in the short round")
+	}
+	m := newMachine(t, map[string]string{
+		"app.service":   service("/bin/sh /run/test/app", "ExecReload=/bin/kill -HUP $MAINPID"),
+		"base.service":  service("/bin/sleep 1000", ""),
+		"next.service":  "BindsTo=base.service\nAfter=base.service\n" + service("/bin/sleep 1000", ""),
+		"root.service":  "Requires=app.service\nPartOf=next.service\n" + agentUnit("root", ""),
+		"named.service": service("/bin/sh -c '/run/test/secretsd run --config /run/test/self.yaml; echo ended $? >>/run/test/ended.log; exec sleep 1000'", "StandardError=append:/run/test/own.log\nRuntimeDirectory=self"),
+	})
+	if err := os.Symlink("root.service", m.dir+"/units/alias.service"); err != nil {
+		t.Fatal(err)
+	}
+	m.put("root.yaml", agentYAML("root",
+		"{name: alias, unit: {name: alias.service, action: restart}}",
+		"{name: again, unit: {name: app.service, action: restart}}",
+		"{name: base, unit: base.service}",
+		"{name: reload, unit: {name: app.service, action: reload}}",
+		"{name: either, unit: app.service}",
+	), 0o644)
+	m.put("self.yaml", agentYAML("self", "{name: self, unit: named.service}"), 0o644)
+	m.boot("app.service", "base.service", "next.service", "named.service", "root.service")
+	m.rotate("two")
+	for _, target := range []string{"reload", "either"} {
+		m.wantSaid("root", target, `"target told"`)
+	}
+	m.wantSaid("root", "alias", `unit alias.service is the agent's own, which would be told without end`, `process: {child: true}`)
+	m.wantSaid("root", "again", `restart app.service: it would take the agent's own unit root.service along`, `by Wants= and After= alone`)
+	m.wantSaid("root", "base", `try-reload-or-restart base.service: it would take the agent's own unit root.service along`)
+	if got := strings.Count(m.text("app.log"), "started"); got != 1 {
+		t.Errorf("the application was started %d times", got)
+	}
+	eventually(t, "the agent has ended", func() bool { return strings.HasPrefix(m.text("ended.log"), "ended ") })
+	if got := m.text("ended.log"); got != "ended 3\n" {
+		t.Errorf("the agent that names its own unit %q, want 3", got)
+	}
+	if got := m.text("own.log"); !strings.Contains(got, "self.yaml:7: unit named.service is the agent's own") || !strings.Contains(got, "hint: name the unit") {
+		t.Errorf("it said %q", got)
+	}
+}
+
 // TestUnitsAreReloadedWithoutABus shows that root needs no system bus.
 func TestUnitsAreReloadedWithoutABus(t *testing.T) {
 	if testing.Short() {

@@ -41,6 +41,12 @@ func (v *validator) outputs() {
 		b, key := &v.c.Bundles[i], fmt.Sprintf("bundles[%d]", i)
 		v.absolute(&b.Dir, []any{b}, key+".dir")
 		claim(&b.Dir, []any{b}, key+".dir", "already the directory of "+key)
+		for j := range b.Files {
+			f := &b.Files[j]
+			if by := taken[path.Join(b.Dir, f.Path)]; by != "" && f.Path != "" {
+				v.fault(&f.Path, []any{f, b}, "choose another path", "%s.files[%d].path: %s is %s", key, j, path.Join(b.Dir, f.Path), by)
+			}
+		}
 		v.bundle(b, key)
 	}
 	for i := range v.c.Files {
@@ -146,15 +152,29 @@ func (v *validator) ownFiles() map[string]string {
 	if abs, err := filepath.Abs(v.c.path); err == nil {
 		own[abs] = "the configuration itself"
 	}
-	if v.c.Endpoint != nil {
-		own[v.c.Endpoint.TokenFile.Path] = "the endpoint's token file"
+	if e := v.c.Endpoint; e != nil {
+		own[e.TokenFile.Path] = "the endpoint's token file"
+		for _, client := range e.Clients {
+			own[client.TokenFile.Path] = "the token file of client " + client.Name
+		}
+		if e.Socket != nil {
+			own[e.Socket.Path] = "the endpoint's socket"
+		}
 	}
 	if v.c.Source.Local != nil {
 		own[v.c.Source.Local.Path] = "the file of the local secrets"
 	}
+	if v.c.Source.AWS != nil {
+		own[v.c.Source.AWS.CredentialsFile] = "the file of AWS credentials"
+	}
+	if v.c.Audit != nil {
+		own[v.c.Audit.Path] = "the audit log"
+	}
 	for _, t := range v.c.Targets {
-		if t.Process != nil {
-			own[t.Process.PIDFile] = "the pid file of target " + t.Name
+		for _, s := range append(t.Ladder[:len(t.Ladder):len(t.Ladder)], t.Step) {
+			if s.Process != nil {
+				own[s.Process.PIDFile] = "a pid file of target " + t.Name
+			}
 		}
 	}
 	for i, f := range v.c.Files {

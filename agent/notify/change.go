@@ -17,7 +17,7 @@ const (
 	ReasonStart Reason = iota
 	// ReasonHeal: somebody else had changed a file and it was put right.
 	ReasonHeal
-	// ReasonManual: somebody asked for it.
+	// ReasonManual: somebody asked whether there is a newer version, and there was.
 	ReasonManual
 	// ReasonChange: a secret, or how it is rendered, has changed.
 	ReasonChange

@@ -53,7 +53,12 @@ func (w *teller) exec(ctx context.Context, program string, cmd *exec.Cmd, timeou
 		}
 		return f
 	}
-	exited, reap := watch(cmd)
+	commands.add(cmd.Process.Pid)
+	exited, wait := watch(cmd)
+	reap := func() error {
+		commands.remove(cmd.Process.Pid) // which is its own until it is reaped
+		return wait()
+	}
 	select {
 	case <-exited:
 		return exitError(reap())

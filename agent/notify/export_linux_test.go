@@ -22,6 +22,9 @@ func Pin(pid int) (tell func(syscall.Signal) error, identify func() error, err e
 		}, nil
 }
 
+// UnitOf is what /proc/PID/cgroup says of a process.
+var UnitOf = unitOf
+
 // SignalFound signals pids as if p had just been found to be them.
 func SignalFound(p *Process, pids []int, sig syscall.Signal) error {
 	w := &teller{}

@@ -113,11 +113,45 @@ func (s *scan) still(_ context.Context, pid int) (bool, error) {
 		return false, nil
 	}
 	ok, err := s.fits(pid)
-	if !ok || err != nil || !s.ours {
+	if !ok || err != nil {
 		return ok, err
+	}
+	if ofCommand(pid) {
+		return false, nil
+	}
+	if !s.ours {
+		return true, nil
 	}
 	status, err := os.ReadFile(procFile(pid, "status"))
 	return err == nil && !nested(status), quiet(err)
+}
+
+// ofCommand reports whether pid is a command that the agent runs, or descends from
+// one.
+func ofCommand(pid int) bool {
+	const deep = 100 // pids that are taken over meanwhile could make a ring
+	for range deep {
+		if commands.has(pid) {
+			return true
+		}
+		if pid = parentOf(pid); pid <= 1 {
+			return false
+		}
+	}
+	return false
+}
+
+// parentOf returns the pid of a process's parent, or 0, which is nobody's.
+func parentOf(pid int) int {
+	stat, err := os.ReadFile(procFile(pid, "stat"))
+	if err != nil {
+		return 0
+	}
+	above, err := parseParent(stat)
+	if err != nil {
+		return 0
+	}
+	return above
 }
 
 func procFile(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }
@@ -150,9 +184,7 @@ func topmost(fit map[int]bool) []int {
 	parent := func(pid int) int {
 		above, known := parents[pid]
 		if !known {
-			if stat, err := os.ReadFile(procFile(pid, "stat")); err == nil {
-				above, _ = parseParent(stat) // 0 is nobody's pid
-			}
+			above = parentOf(pid)
 			parents[pid] = above
 		}
 		return above

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"secretsd/agent/disposition"
 )
 
 // tick is the unit of times in /proc/PID/stat: USER_HZ, which the kernel keeps
@@ -84,14 +85,7 @@ func nested(b []byte) bool {
 type procStatus struct {
 	tgid       int
 	real, save uint32 // user ids
-	// handled has bit n-1 set for signal n if it is caught or ignored by the
-	// process, or blocked by its main thread.
-	handled uint64
-}
-
-// handles reports whether sig does something other than its default.
-func (s procStatus) handles(sig syscall.Signal) bool {
-	return sig >= 1 && sig <= 64 && s.handled&(1<<(uint(sig)-1)) != 0
+	signals    disposition.Masks
 }
 
 // mayBeSignalledBy reports whether uid could signal the process itself: its
@@ -103,7 +97,7 @@ func (s procStatus) mayBeSignalledBy(uid uint32) bool { return uid == s.real || 
 // kernel escapes newlines in the process's name, so a line is a field.
 func parseStatus(b []byte) (procStatus, error) {
 	var s procStatus
-	missing := map[string]bool{"Tgid": true, "Uid": true, "SigBlk": true, "SigIgn": true, "SigCgt": true}
+	missing := map[string]bool{"Tgid": true, "Uid": true}
 	for line := range strings.Lines(string(b)) {
 		key, rest, _ := strings.Cut(line, ":")
 		if !missing[key] {
@@ -117,35 +111,31 @@ func parseStatus(b []byte) (procStatus, error) {
 	for key := range missing {
 		return procStatus{}, fmt.Errorf("parse status: no %s", key)
 	}
-	return s, nil
+	var err error
+	s.signals, err = disposition.Parse(b)
+	return s, err
 }
 
 func (s *procStatus) set(key string, fields []string) error {
-	want, base, bits := 1, 16, 64
-	switch key {
-	case "Uid":
-		want, base, bits = 4, 10, 32 // real, effective, saved, file system
-	case "Tgid":
-		base, bits = 10, 31
+	want, bits := 1, 31
+	if key == "Uid" {
+		want, bits = 4, 32 // real, effective, saved, file system
 	}
 	if len(fields) != want {
 		return fmt.Errorf("parse status: %s has %d values", key, len(fields))
 	}
 	nums := make([]uint64, want)
 	for i, f := range fields {
-		n, err := strconv.ParseUint(f, base, bits)
+		n, err := strconv.ParseUint(f, 10, bits)
 		if err != nil {
 			return fmt.Errorf("parse status: %s is not a number", key)
 		}
 		nums[i] = n
 	}
-	switch key {
-	case "Uid":
+	if key == "Uid" {
 		s.real, s.save = uint32(nums[0]), uint32(nums[2])
-	case "Tgid":
+	} else {
 		s.tgid = int(nums[0])
-	default:
-		s.handled |= nums[0]
 	}
 	return nil
 }

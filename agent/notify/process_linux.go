@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"secretsd/agent/disposition"
 )
 
 // writtenTolerance is how much later than its pid file's mtime a process may
@@ -32,7 +34,7 @@ func boottime() time.Duration {
 // have not seen c yet.
 func (w *teller) signalProcess(ctx context.Context, s Step, c Change) error {
 	if s.Process.PidFile != "" {
-		return signalPidFile(s, c)
+		return signalPidFile(ctx, s, c)
 	}
 	find := w.finderOf(s.Process)
 	pids, err := find.find(ctx)
@@ -44,7 +46,7 @@ func (w *teller) signalProcess(ctx context.Context, s Step, c Change) error {
 
 // signalPidFile signals the process that a pid file names, if it is the one that
 // wrote the file.
-func signalPidFile(s Step, c Change) error {
+func signalPidFile(ctx context.Context, s Step, c Change) error {
 	file, err := readPidFile(s.Process.PidFile)
 	if err != nil {
 		return err
@@ -66,6 +68,9 @@ func signalPidFile(s Step, c Change) error {
 	}
 	if id.hasRead(c) {
 		return errUnneeded
+	}
+	if _, err := p.await(ctx, s.Signal, id); err != nil {
+		return err
 	}
 	return p.tell(s.Signal, id)
 }
@@ -130,6 +135,16 @@ func (w *teller) signalOne(ctx context.Context, find finder, pid int, sig syscal
 	}
 	is := life{pid, id.start}
 	if at, ok := before[is]; !ok || at < c.Boottime || c.Boottime == 0 {
+		waited, err := p.await(ctx, sig, id)
+		if err != nil {
+			return err
+		}
+		if waited {
+			// It may be another's program by now.
+			if still, err := find.still(ctx, pid); err != nil || !still {
+				return cmp.Or(err, gone(pid))
+			}
+		}
 		if err := p.tell(sig, id); err != nil {
 			return err
 		}
@@ -291,16 +306,44 @@ func endsProcess(sig syscall.Signal) bool {
 	return false
 }
 
-// tell sends sig. A process that ignores it counts as told: it has said that
-// it does not want to know, and nothing that could be retried would change it.
-func (p *pinned) tell(sig syscall.Signal, id identity) error {
-	if !endsProcess(sig) && !id.handles(sig) {
-		return &failure{
+// lookEvery is how often a process is looked at that has a signal blocked, so
+// that nobody knows yet whether it handles it.
+const lookEvery = 10 * time.Millisecond
+
+// await returns when the process, which id was read of, would not be ended by sig,
+// or why that cannot be said of it. It reports whether that took further looks.
+func (p *pinned) await(ctx context.Context, sig syscall.Signal, id identity) (waited bool, err error) {
+	if endsProcess(sig) {
+		return false, nil
+	}
+	var watch disposition.Watch
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for !watch.Look(id.signals.Of(sig)) {
+		unhandled := &failure{
 			class: unready,
 			msg:   fmt.Sprintf("process %d does not handle %s", p.pid, SignalName(sig)),
 			hint:  "it would not be told but ended; choose the signal that makes it reload",
 		}
+		if !watch.Undecided() {
+			return waited, unhandled
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return waited, unhandled
+		}
+		waited = true
+		if id, err = p.identify(); err != nil {
+			return waited, err
+		}
 	}
+	return waited, nil
+}
+
+// tell sends sig. A process that ignores it counts as told: it has said that
+// it does not want to know, and nothing that could be retried would change it.
+func (p *pinned) tell(sig syscall.Signal, id identity) error {
 	err := unix.PidfdSendSignal(p.fd, sig, nil, 0)
 	switch {
 	case err == nil:

@@ -52,8 +52,9 @@ type Target struct {
 // set.
 type Step struct {
 	// Process is sent Signal. Other than TERM, INT, QUIT and KILL it is sent only
-	// if the process catches, ignores or blocks it: a process that is still
-	// starting has no handler, and SIGHUP would end it. A program written in Go
+	// if the process catches or ignores it, or has it blocked for more than the
+	// moment in which a program is started: a process that is still starting has no
+	// handler, and SIGHUP would end it. A program written in Go
 	// catches every signal from its first moment on, so it should write its pid
 	// file after its call of signal.Notify.
 	Process *Process
@@ -95,7 +96,8 @@ type Step struct {
 // Exe, Argv0 and Cgroup may fit several processes. A process and what it has
 // forked count as one, of which the topmost is told: a server's workers are its
 // own affair, and many of them would end. If several are left each of them is
-// told, and the target has been told when all of them have.
+// told, and the target has been told when all of them have. The commands that the
+// agent runs are none of them.
 type Process struct {
 	// PidFile is the absolute path of the file that names the process. Its first
 	// line is the pid, in decimal; what follows is ignored (PostgreSQL's

@@ -47,6 +47,9 @@ func (u *Unit) act(ctx context.Context, timeout time.Duration) error {
 		return err
 	}
 	defer conn.Close()
+	if err := u.spared(ctx, conn); err != nil {
+		return err
+	}
 	// It has room for the one result, for whoever sends it does not look whether
 	// somebody is still waiting.
 	result := make(chan string, 1)

@@ -58,3 +58,24 @@ func TestASystemBusThatNeverAnswersIsCut(t *testing.T) {
 		t.Errorf("took %v", d)
 	}
 }
+
+func TestTheUnitOfAProcess(t *testing.T) {
+	for groups, want := range map[string]string{
+		"0::/system.slice/app.service\n":                                         "app.service",
+		"0::/system.slice/system-app.slice/app@1.service/payload/b.service\n":    "app@1.service",
+		"0::/user.slice/user-1000.slice/user@1000.service/app.slice/a.service\n": "user@1000.service",
+		"0::/user.slice/user-1000.slice/session-2.scope\n":                       "",
+		"0::/system.slice/_cgroup.service\n":                                     "cgroup.service",
+		"0::/\n":                                                                 "",
+		"0::/kubepods.slice/kubepods-pod1.slice/cri-1.scope\n":                   "",
+		"0::/docker/0123/app.service\n":                                          "",
+		"3:cpu:/x.service\n2:name=systemd:/system.slice/a.service\n1::/\n":       "a.service",
+		"5:memory:/app.service\n":                                                "",
+		"rubbish\n:\n":                                                           "",
+		"":                                                                       "",
+	} {
+		if got := notify.UnitOf([]byte(groups)); got != want {
+			t.Errorf("%q: got %q, want %q", groups, got, want)
+		}
+	}
+}

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"secretsd/agent/disposition"
 )
 
 // scope is whom a signal to the child goes to.
@@ -16,15 +19,6 @@ const (
 	group                 // its process group
 	rest                  // all that is left of it once the leader has ended
 	everyone              // all of these
-)
-
-// handled is what a process does with a signal.
-type handled int
-
-const (
-	unhandled handled = iota // its default
-	blocked                  // it may wait for it, or be about to start a program
-	caught                   // it has a handler, or ignores it
 )
 
 // child is one program that was started. What it does is functions, so that tests
@@ -42,7 +36,7 @@ type child struct {
 	// others reports whether anything is left of the child beside the leader.
 	others func() bool
 	// handling returns what the child would do with a signal.
-	handling func(syscall.Signal) handled
+	handling func(syscall.Signal) disposition.Disposition
 	// reap gives the child's number back and returns how it has ended.
 	reap func() Exit
 
@@ -60,6 +54,8 @@ type launcher struct {
 	opts  Options
 	ready bool
 	tty   *terminal
+	// crowded says that the agent starts other processes too.
+	crowded *atomic.Bool
 }
 
 // close lets the terminal go.
@@ -90,7 +86,7 @@ func (l *launcher) start(p *Program) (*child, error) {
 	if err != nil {
 		return nil, &StartError{Path: p.Path, Err: err}
 	}
-	return l.child(p, w), nil
+	return l.child(w), nil
 }
 
 // limits gives the process the limit of core dumps that the child is to have,
@@ -105,13 +101,13 @@ func (l *launcher) limits() (restore func()) {
 	return func() { _ = syscall.Setrlimit(syscall.RLIMIT_CORE, &own) } // lowering it always works
 }
 
-func (l *launcher) child(p *Program, w *watched) *child {
-	pid, k := w.pid, newKin(w, p.Alone, !l.tty.shared())
+func (l *launcher) child(w *watched) *child {
+	pid, k := w.pid, newKin(w, l.crowded, !l.tty.shared())
 	l.tty.give(pid)
 	return &child{
 		pid: pid, exited: w.exited, stops: w.stops,
 		send: k.send, family: k.note, others: k.others,
-		handling: func(sig syscall.Signal) handled { return handling(pid, sig) },
+		handling: func(sig syscall.Signal) disposition.Disposition { return handling(pid, sig) },
 		reap: func() Exit {
 			l.tty.take(pid)
 			exit := exitOf(w.reap())

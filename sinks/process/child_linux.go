@@ -7,9 +7,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"secretsd/agent/disposition"
 )
 
 // cldStopped is CLD_STOPPED of siginfo_t (sigaction(2)).
@@ -57,8 +60,10 @@ func (w *watched) stop() {
 
 // kin is the child and its descendants.
 type kin struct {
-	leader         *watched
-	alone, grouped bool
+	leader  *watched
+	grouped bool
+	// crowded says that an orphan may be another's.
+	crowded *atomic.Bool
 
 	mu sync.Mutex
 	// known are descendants that were seen, by their numbers, with when they
@@ -66,8 +71,8 @@ type kin struct {
 	known map[int]uint64
 }
 
-func newKin(w *watched, alone, grouped bool) *kin {
-	return &kin{leader: w, alone: alone, grouped: grouped}
+func newKin(w *watched, crowded *atomic.Bool, grouped bool) *kin {
+	return &kin{leader: w, crowded: crowded, grouped: grouped}
 }
 
 // note takes down the descendants of the child. Those who leave its group can be
@@ -80,13 +85,18 @@ func (k *kin) others() bool { return len(k.living()) > 0 }
 // living returns the living descendants of the child and members of its group,
 // the leader left out.
 func (k *kin) living() []stat {
-	all, self := processes(), os.Getpid()
+	all, self, own := processes(), os.Getpid(), unix.Getpgrp()
+	// Asked afterwards: it is said before the first of the others is started.
+	crowded := k.crowded.Load()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	mine := map[int]bool{k.leader.pid: true}
 	for _, p := range all {
 		started, known := k.known[p.pid]
-		if k.grouped && p.group == k.leader.pid || k.alone && p.parent == self || known && p.started == started {
+		// What is in our own group is a program that a library of ours has started,
+		// such as the credential_process of AWS's.
+		orphan := !crowded && p.parent == self && p.group != own
+		if k.grouped && p.group == k.leader.pid || orphan || known && p.started == started {
 			mine[p.pid] = true
 		}
 	}
@@ -193,27 +203,20 @@ func parseStat(pid int, data []byte) (stat, bool) {
 	return p, errs == [3]error{}
 }
 
-// handling returns what the process would do with sig (proc_pid_status(5)).
-func handling(pid int, sig syscall.Signal) handled {
+// handling returns what the process would do with sig.
+func handling(pid int, sig syscall.Signal) disposition.Disposition {
 	if asksToEnd(sig) && sig != syscall.SIGHUP || sig == syscall.SIGKILL {
-		return caught // it is meant to end the child
+		return disposition.Handled // it is meant to end the child
 	}
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
-		return unhandled
+		return disposition.Default
 	}
-	best := unhandled
-	for line := range strings.Lines(string(data)) {
-		key, value, _ := strings.Cut(line, ":")
-		means, ok := map[string]handled{"SigBlk": blocked, "SigIgn": caught, "SigCgt": caught}[key]
-		if !ok {
-			continue
-		}
-		if mask, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64); err == nil && mask&(1<<(uint(sig)-1)) != 0 {
-			best = max(best, means)
-		}
+	masks, err := disposition.Parse(status)
+	if err != nil {
+		return disposition.Default
 	}
-	return best
+	return masks.Of(sig)
 }
 
 // argumentLimit is what arguments and environment may take together: a quarter

@@ -5,7 +5,10 @@ package process
 import (
 	"errors"
 	"os"
+	"sync/atomic"
 	"syscall"
+
+	"secretsd/agent/disposition"
 )
 
 // attributes are those of a child.
@@ -41,7 +44,7 @@ type kin struct {
 	grouped bool
 }
 
-func newKin(w *watched, _, grouped bool) *kin { return &kin{leader: w, grouped: grouped} }
+func newKin(w *watched, _ *atomic.Bool, grouped bool) *kin { return &kin{leader: w, grouped: grouped} }
 
 func (k *kin) note() {}
 
@@ -56,7 +59,7 @@ func (k *kin) send(sig syscall.Signal, to scope) error {
 }
 
 // handling cannot be told here, so that the signal is sent.
-func handling(int, syscall.Signal) handled { return caught }
+func handling(int, syscall.Signal) disposition.Disposition { return disposition.Handled }
 
 // argumentLimit is ARG_MAX of macOS.
 func argumentLimit() int { return 1 << 20 }

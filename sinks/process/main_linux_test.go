@@ -130,7 +130,7 @@ func shell(t *testing.T, script string, args ...string) *process.Program {
 		t.Fatal(err)
 	}
 	return &process.Program{Path: "/bin/sh", Args: append([]string{"sh", "-c", script, "sh"}, args...), Env: env,
-		Signal: syscall.SIGHUP, KillSignal: syscall.SIGTERM, KillTimeout: 20 * time.Second, Alone: true}
+		Signal: syscall.SIGHUP, KillSignal: syscall.SIGTERM, KillTimeout: 20 * time.Second}
 }
 
 func eventually(t *testing.T, what string, ok func() bool) {

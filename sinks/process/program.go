@@ -55,11 +55,6 @@ type Program struct {
 	// KillSignal asks the child to end, and after KillTimeout SIGKILL ends it.
 	KillSignal  syscall.Signal
 	KillTimeout time.Duration
-	// Alone says that the agent starts no other process, so that every orphan
-	// it has been given is a descendant of the child. Where it is not set,
-	// descendants that have left the group and lost their parents are left alone
-	// when the child is ended.
-	Alone bool
 }
 
 // Check returns why the kernel would not run the program, as far as that can be

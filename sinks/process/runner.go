@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"syscall"
 	"time"
+
+	"secretsd/agent/disposition"
 )
 
 const (
@@ -21,9 +23,6 @@ const (
 	// killWait is how long is waited for processes that SIGKILL was sent to. One
 	// that hangs in the kernel takes longer, and is not waited for.
 	killWait = 5 * time.Second
-	// blockedLooks is how often in a row a signal has to be found blocked to count
-	// as handled.
-	blockedLooks = 5
 	// unhandledAfter is when is said that the child does not handle the signal
 	// that it is owed.
 	unhandledAfter = 10 * time.Second
@@ -64,8 +63,8 @@ type runner struct {
 	owed      syscall.Signal
 	owedSince time.Time
 	owedSaid  bool
-	// blocking is how often in a row it was found blocked.
-	blocking int
+	// watch is what the looks at it have shown.
+	watch disposition.Watch
 
 	deadline *time.Timer
 	poll     *time.Ticker
@@ -148,7 +147,7 @@ func (r *runner) change(p *Program) {
 		r.end(p.KillSignal)
 	case Signal:
 		r.log.Info("telling the child of what has changed", "pid", r.cur.pid, "signal", signalName(p.Signal))
-		r.owed, r.owedSince, r.owedSaid, r.blocking = p.Signal, time.Now(), false, 0
+		r.owed, r.owedSince, r.owedSaid, r.watch = p.Signal, time.Now(), false, disposition.Watch{}
 		r.look()
 	case Leave:
 		r.log.Info("leaving the child as it is; what has changed counts from its next start", "pid", r.cur.pid)
@@ -273,15 +272,9 @@ func (r *runner) look() {
 }
 
 // tell sends the signal that is owed if the child handles it: one that is still
-// starting would be ended by it. A program that waits for the signal without a
-// handler has it blocked all the time; others, shells among them, block all
-// signals for a moment whenever they start a program.
+// starting would be ended by it.
 func (r *runner) tell() {
-	how := r.cur.handling(r.owed)
-	if r.blocking++; how != blocked {
-		r.blocking = 0
-	}
-	if how == caught || r.blocking >= blockedLooks {
+	if r.watch.Look(r.cur.handling(r.owed)) {
 		r.send(r.owed, leader)
 		r.owed = 0
 		return

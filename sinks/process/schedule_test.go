@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"secretsd/agent/disposition"
 )
 
 // crashing is a start of children that end after a while by themselves.
@@ -22,7 +24,7 @@ type crashing struct {
 	err    error
 	// handling is what the child is found to do with a signal, one look after the
 	// other, the last for ever; told counts the signals sent.
-	handling []handled
+	handling []disposition.Disposition
 	told     int
 }
 
@@ -55,7 +57,7 @@ func (c *crashing) send(syscall.Signal, scope) error {
 	return nil
 }
 
-func (c *crashing) handle(syscall.Signal) handled {
+func (c *crashing) handle(syscall.Signal) disposition.Disposition {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	how := c.handling[0]
@@ -153,17 +155,17 @@ func TestAChildThatCannotBeStartedIsTriedAgain(t *testing.T) {
 // TestASignalIsSentToWhoeverWaitsForIt: a shell that starts a program has every
 // signal blocked for a moment, and would be ended by one that comes then.
 func TestASignalIsSentToWhoeverWaitsForIt(t *testing.T) {
-	const no, yes, b = unhandled, caught, blocked
+	const no, yes, b = disposition.Default, disposition.Handled, disposition.Awaited
 	for _, tt := range []struct {
 		name     string
-		handling []handled
+		handling []disposition.Disposition
 		told     int
 	}{
-		{"a handler", []handled{yes}, 1},
-		{"a handler in a while", []handled{no, no, no, yes}, 1},
-		{"no handler", []handled{no}, 0},
-		{"blocked all the time", []handled{b}, 1},
-		{"blocked for moments", []handled{b, b, no, b, b, b, b, no, b, no}, 0},
+		{"a handler", []disposition.Disposition{yes}, 1},
+		{"a handler in a while", []disposition.Disposition{no, no, no, yes}, 1},
+		{"no handler", []disposition.Disposition{no}, 0},
+		{"blocked all the time", []disposition.Disposition{b}, 1},
+		{"blocked for moments", []disposition.Disposition{b, b, no, b, b, b, b, no, b, no}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := &crashing{lives: time.Hour, handling: tt.handling}

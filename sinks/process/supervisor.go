@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -45,6 +46,7 @@ type Supervisor struct {
 	forwarded chan syscall.Signal
 	changed   chan struct{}
 	over      chan struct{}
+	crowded   atomic.Bool
 
 	mu     sync.Mutex
 	want   *Program // nil: there is to be no child
@@ -101,7 +103,7 @@ func New(opts Options) *Supervisor {
 		opts: opts, log: opts.Logger, status: Status{State: Waiting},
 		wake: make(chan struct{}, 1), forwarded: make(chan syscall.Signal, 64), changed: make(chan struct{}, 1), over: make(chan struct{}),
 	}
-	l := &launcher{opts: opts}
+	l := &launcher{opts: opts, crowded: &s.crowded}
 	s.start, s.close = l.start, l.close
 	return s
 }
@@ -120,6 +122,13 @@ func (s *Supervisor) Set(p *Program, act bool) {
 	s.replacing = s.replacing || p == nil || act && p.OnChange == Restart
 	poke(s.wake)
 }
+
+// StartsOthers says that from now on the agent starts other processes beside the
+// child. Until then every orphan that it is given is a descendant of the child;
+// afterwards descendants that have left the child's group and lost their parents
+// are left alone when the child is ended. It is not taken back, for what others
+// leave behind stays.
+func (s *Supervisor) StartsOthers() { s.crowded.Store(true) }
 
 // wanted returns what is to run, and whether it has changed.
 func (s *Supervisor) wanted() (p *Program, act bool) {

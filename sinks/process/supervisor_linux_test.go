@@ -114,9 +114,10 @@ func TestOthersOfTheAgentLive(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pids")
 	r := run(t, process.Options{})
 	p := shell(t, family, file)
-	p.KillTimeout, p.Alone = 100*time.Millisecond, false
+	p.KillTimeout = 100 * time.Millisecond
 	r.sup.Set(p, true)
 	list := pids(t, file, 4)
+	r.sup.StartsOthers() // as a later configuration has it
 	r.cancel()
 	r.wait()
 	if !lives(other.Process.Pid) {
@@ -131,6 +132,35 @@ func TestOthersOfTheAgentLive(t *testing.T) {
 	}
 	if alive != 1 {
 		t.Errorf("%d of the child's four processes live, want the orphan alone", alive)
+	}
+}
+
+// TestAProgramInTheAgentsGroupIsNotTheChilds: nobody says of the programs that the
+// agent's libraries start that they do.
+func TestAProgramInTheAgentsGroupIsNotTheChilds(t *testing.T) {
+	other := exec.Command("sleep", "600")
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = other.Process.Kill()
+		_ = other.Wait()
+	})
+	file := filepath.Join(t.TempDir(), "pids")
+	r := run(t, process.Options{})
+	p := shell(t, family, file)
+	p.KillTimeout = 100 * time.Millisecond
+	r.sup.Set(p, true)
+	list := pids(t, file, 4)
+	r.cancel()
+	r.wait()
+	if !lives(other.Process.Pid) {
+		t.Error("a process that is none of the child's was killed")
+	}
+	for _, pid := range list {
+		if lives(pid) {
+			t.Errorf("process %d of %v lives", pid, list)
+		}
 	}
 }
 

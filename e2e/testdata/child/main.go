@@ -30,6 +30,10 @@ func main() {
 		leave()
 	case "masked":
 		masked()
+	case "ticks":
+		ticks(os.Args[2])
+	case "reader":
+		reader(os.Args[2])
 	case "env":
 		fmt.Println(os.Getenv(os.Args[2]))
 	}
@@ -57,6 +61,31 @@ func say(path, line string) {
 	}
 	defer f.Close()
 	fmt.Fprintln(f, line)
+}
+
+// ticks writes its pid to a file of dir and goes on ticking in another. It starts no
+// programs: a shell that Ctrl-Z meets while it starts one hangs, for it cannot stop
+// before the new one runs, and the new one has stopped (vfork(2)).
+func ticks(dir string) {
+	say(filepath.Join(dir, "pid"), strconv.Itoa(os.Getpid()))
+	for ; ; time.Sleep(20 * time.Millisecond) {
+		say(filepath.Join(dir, "ticks"), "tick")
+	}
+}
+
+// reader writes its pid to a file of dir and, once there is a file called ask, reads
+// a line from the keyboard.
+func reader(dir string) {
+	say(filepath.Join(dir, "asking"), strconv.Itoa(os.Getpid()))
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "ask")); err == nil {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	var line string
+	_, err := fmt.Scanln(&line)
+	fmt.Println("child-got", line, err)
 }
 
 // orphans leaves processes behind, which end, and prints how many zombies are
