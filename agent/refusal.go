@@ -199,8 +199,8 @@ func (a *applier) stepsOf(back []going) map[string]step {
 	for _, g := range back {
 		for name, from := range g.good.versions {
 			to := g.before.versions[name]
-			if sameVersion(from, to) {
-				continue
+			if from == nil || sameVersion(from, to) {
+				continue // what was not there cannot be refused
 			}
 			s, ok := all[name]
 			if !ok || sameVersion(from, a.applied[name]) {
@@ -236,6 +236,9 @@ func (r *refusal) and(steps map[string]step) *refusal {
 		taken[name] = p.from
 	}
 	next.taken = taken.named()
+	if len(next.pins) == 0 {
+		next.pins = nil
+	}
 	return next
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"secretsd/agent/secret"
 )
 
 // refusedFiles are rolled back from a2 to a1: one has its secret alone, two another
@@ -129,4 +131,32 @@ func TestARestartKeepsWhatWasRolledBack(t *testing.T) {
 	r, noted = newRefused(t)
 	next = r.restarted(t, strings.ReplaceAll(refusedFiles, "'one {{", "'new {{"), *noted)
 	next.wantFiles("new 2", "two 2 1")
+}
+
+// A rollback of what came because a secret was gone has no version to refuse, and is
+// not undone by the next pass either.
+func TestARollbackToASecretThatIsGone(t *testing.T) {
+	const conf = `
+source: {local: {}}
+secrets: [{name: a, id: a}, {name: more, id: more, required: false}]
+files: [{path: DIR/one, contents: '{{ secret "a" }}{{ if has "more" }} {{ secret "more" }}{{ end }}', notify: [app]}]
+targets: [{name: app, process: {pid_file: DIR/pid}, confirm: {tcp: "127.0.0.1:1"}, rollback: true}]
+`
+	r := newRolling(t, conf)
+	r.read(now("a", "a1", "1"), now("more", "m1", "more"))
+	r.pass(false)
+	r.confirms("app")
+	gone := failing("more", secret.NotFound)
+	gone.Drop = true
+	r.read(gone)
+	r.pass(false)
+	r.want("one", "1")
+	r.wantTold(r.rejects("app"), "app rollback one of a1,m1")
+	for range 3 {
+		r.reload(conf)
+		r.wantTold(r.pass(true))
+	}
+	r.want("one", "1 more")
+	r.read(now("a", "a2", "2"))
+	r.wantTold(r.pass(false), "app change one of a2")
 }

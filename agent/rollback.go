@@ -229,7 +229,7 @@ func (o *output) doubtedBy(target string) {
 // doubted notes that what the last agent has published is still in doubt.
 func (a *applier) doubted(d notify.Debt) {
 	for _, o := range a.outputs {
-		if a.doubters[d.Target] && slices.Contains(o.notify, d.Target) && slices.Contains(d.Paths, o.path) {
+		if a.doubters[d.Target] && !d.Rollback && slices.Contains(o.notify, d.Target) && slices.Contains(d.Paths, o.path) {
 			o.doubtedBy(d.Target)
 		}
 	}
