@@ -28,7 +28,7 @@ type applier struct {
 	// serve hands the generation to the endpoint.
 	serve func(snap *store.Snapshot)
 	// published is told what a file or bundle now holds.
-	published func(o *output, versions []notify.SecretVersion)
+	published func(o *output, made *content)
 	// remember writes down what is held.
 	remember func(held []heldState)
 	// asked reports whether somebody is asking for a new version of a secret.
@@ -63,7 +63,7 @@ func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
 		owe:   func([]notify.Debt) {},
 		serve: func(*store.Snapshot) {},
 
-		published: func(*output, []notify.SecretVersion) {},
+		published: func(*output, *content) {},
 		remember:  func([]heldState) {},
 		asked:     func(string) bool { return false },
 		byHand:    map[string]string{},
@@ -309,7 +309,7 @@ func (a *applier) publish(c candidate) bool {
 	}
 	o.written = true
 	if change == files.Content {
-		a.published(o, c.versions.named())
+		a.published(o, c.content)
 	}
 	switch {
 	case c.reason == notify.ReasonHeal:

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"secretsd/agent/config"
-	"secretsd/agent/notify"
 	"secretsd/agent/secret"
 	"secretsd/agent/store"
 	"secretsd/sinks/process"
@@ -135,8 +134,8 @@ func (c *supervised) waits() error {
 // published is told what a file is about to hold. A file that names no target is
 // the child's affair. What was only put right is not: the child has read it, and may
 // be the one who removes it.
-func (c *supervised) published(o *output, versions []notify.SecretVersion) {
-	if len(o.notify) == 0 && (o.good == nil || o.good.source != o.source || !slices.Equal(o.named, versions)) {
+func (c *supervised) published(o *output, made *content) {
+	if len(o.notify) == 0 && (o.good == nil || o.good.source != made.source || !slices.Equal(o.named, made.versions.named())) {
 		c.touched = true
 	}
 }
@@ -196,9 +195,9 @@ type view struct {
 }
 
 // published is told what a file now holds.
-func (a *Agent) published(o *output, versions []notify.SecretVersion) {
-	a.recordPublished(o.path, versions)
-	a.child.published(o, versions)
+func (a *Agent) published(o *output, made *content) {
+	a.recordPublished(o.path, made.versions.named())
+	a.child.published(o, made)
 }
 
 // applyChild works out the child's environment and gives it to the supervisor.

@@ -144,3 +144,30 @@ bundles: [{dir: DIR/x, create_dirs: true, explode: a}]
 	b.want("x/user", "3")
 	b.want("x/pw", "(absent)")
 }
+
+// A child is not restarted for a file that is put right, though its template has become
+// another one since; but for the content of the new template it is.
+func TestHealingConcernsNoChild(t *testing.T) {
+	const conf = `
+source: {local: {}}
+secrets: [{name: a, id: a}]
+files: [{path: DIR/f, template: DIR/tmpl}]
+`
+	b := newTemplated(t, conf)
+	c := newSupervised(discard, ChildOptions{})
+	b.a.published = c.published
+	b.write("tmpl", `{{ (secret "a").missing }}`)
+	b.configure(conf)
+	b.pass(false)
+	b.healed("one")
+	if c.touched {
+		t.Error("a repair concerns the child")
+	}
+	b.write("tmpl", `new {{ (secret "a").key }}`)
+	b.configure(conf)
+	b.pass(false)
+	b.want("f", "new one")
+	if !c.touched {
+		t.Error("another template does not concern the child")
+	}
+}

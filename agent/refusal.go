@@ -174,7 +174,7 @@ func (a *applier) refuse(target string, back []going) {
 		o.inPlace, o.written, o.expires = true, true, earliestExpiry(g.to)
 		o.recovered()
 		a.counted.publishes++
-		a.published(o, o.named)
+		a.published(o, o.good)
 		a.log.Error("rolled back what a target did not confirm", "path", o.path, "target", target, "versions", o.named, "refused", r.names())
 	}
 	for _, o := range a.outputs {

@@ -100,8 +100,9 @@ const (
 	FileSkipped = "skipped"
 	// FileChecking: new content is being checked; what was published stays.
 	FileChecking = "checking"
-	// FileHeld: new content could not be rendered, or a check has refused it; what
-	// was published stays until a version or the template changes.
+	// FileHeld: new content could not be rendered, a check has refused it, or a target
+	// did not confirm it and it was rolled back; what was published stays until a
+	// version or the template changes.
 	FileHeld = "held"
 	// FileDegraded: it cannot be brought up to date, and stays as it is.
 	FileDegraded = "degraded"
