@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 
 	"secretsd/agent/secret"
@@ -14,24 +16,44 @@ import (
 // in between.
 const maxPairReads = 3
 
-// pairStages links the schedules of AWSCURRENT and AWSPREVIOUS of one secret.
+// pairStages links the schedules of AWSCURRENT and AWSPREVIOUS of one secret, and
+// those of the same label under several names: each would be a version of its own
+// otherwise.
 func pairStages(secrets map[string]*schedule) {
-	current := map[secret.Ref]*schedule{}
-	for _, s := range secrets {
-		if s.ref.Stage == secret.StageCurrent && s.ref.VersionID == "" {
-			current[s.ref] = s
+	same := map[secret.Ref][]*schedule{}
+	for _, name := range slices.Sorted(maps.Keys(secrets)) {
+		s := secrets[name]
+		s.pair, s.kin = nil, nil
+		same[s.ref] = append(same[s.ref], s)
+	}
+	for ref, list := range same {
+		kin := list
+		if current := counterpart(ref); current != ref && len(same[current]) > 0 {
+			c := same[current]
+			for _, s := range list {
+				s.pair = c[0]
+			}
+			c[0].pair = list[0]
+			kin = slices.Concat(c, list)
+			for _, s := range c {
+				s.kin = kin
+			}
+		}
+		for _, s := range list {
+			if s.kin == nil || len(kin) > len(list) {
+				s.kin = kin
+			}
 		}
 	}
-	for _, s := range secrets {
-		if s.ref.Stage != secret.StagePrevious {
-			continue
-		}
-		ref := s.ref
+}
+
+// counterpart returns AWSCURRENT for AWSPREVIOUS of the same secret, and any other ref
+// as it is.
+func counterpart(ref secret.Ref) secret.Ref {
+	if ref.Stage == secret.StagePrevious {
 		ref.Stage = secret.StageCurrent
-		if c := current[ref]; c != nil {
-			s.pair, c.pair = c, s
-		}
 	}
+	return ref
 }
 
 // outcome is one result with what is known of it beside.
@@ -53,20 +75,22 @@ type outcome struct {
 // so that what uses both waits and what uses the current one alone goes on.
 func readPairs(ctx context.Context, src fetcher, group []*schedule, results []source.Result, snap *store.Snapshot) []outcome {
 	outcomes := make([]outcome, len(group))
-	index := make(map[*schedule]int, len(group))
+	first := make(map[secret.Ref]int, len(group)) // it stands for all of its ref
 	for i, s := range group {
 		outcomes[i].Result = results[i]
-		index[s] = i
+		if _, ok := first[s.ref]; !ok {
+			first[s.ref] = i
+		}
 	}
 	var pairs, unsettled []couple
 	for i, s := range group {
-		if s.ref.Stage != secret.StagePrevious {
+		if s.ref.Stage != secret.StagePrevious || first[s.ref] != i {
 			continue
 		}
 		previous := &outcomes[i]
 		previous.Result = emptyIfUnlabelled(previous.Result)
-		j, ok := index[s.pair]
-		if !ok || known(snap, s, previous.Result) && known(snap, s.pair, outcomes[j].Result) {
+		j, ok := first[counterpart(s.ref)]
+		if !ok || allKnow(snap, s, previous.Result) && allKnow(snap, group[j], outcomes[j].Result) {
 			continue
 		}
 		p := couple{s, &outcomes[j], previous}
@@ -78,11 +102,14 @@ func readPairs(ctx context.Context, src fetcher, group []*schedule, results []so
 	settlePairs(ctx, src, unsettled)
 	for _, p := range pairs {
 		switch {
-		case p.current.Err != nil && !known(snap, p.s, p.previous.Result):
+		case p.current.Err != nil && !allKnow(snap, p.s, p.previous.Result):
 			p.previous.Result = source.Result{Ref: p.previous.Ref, Err: p.current.Err}
-		case p.previous.Err != nil && p.current.Err == nil && !known(snap, p.s.pair, p.current.Result):
+		case p.previous.Err != nil && p.current.Err == nil && !allKnow(snap, p.s.pair, p.current.Result):
 			p.previous.drop = true
 		}
+	}
+	for i, s := range group {
+		outcomes[i] = outcomes[first[s.ref]]
 	}
 	return outcomes
 }
@@ -178,6 +205,12 @@ func (r *refresher) overtaken(s *schedule, began *store.Snapshot) bool {
 	then, _ := began.Get(s.name)
 	now, _ := r.store.Snapshot().Get(s.name)
 	return r.secrets[s.name] != s && now.Version != then.Version
+}
+
+// allKnow reports whether res is what snap holds for s, and for all that are read by
+// the same ref.
+func allKnow(snap *store.Snapshot, s *schedule, res source.Result) bool {
+	return known(snap, s, res) && !slices.ContainsFunc(s.kin, func(k *schedule) bool { return k.ref == s.ref && !known(snap, k, res) })
 }
 
 func known(snap *store.Snapshot, s *schedule, res source.Result) bool {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -162,6 +163,68 @@ func TestAnUnlabelledPreviousIsEmpty(t *testing.T) {
 			t.Errorf("the entry is %+v", e)
 		}
 	})
+}
+
+// One label under two names has one version, and its pair is one step from both.
+func TestOneLabelUnderTwoNamesHasOneVersion(t *testing.T) {
+	src := newFakeSource()
+	var secrets []*schedule
+	current, previous := secret.Current("s"), secret.Ref{ID: "s", Stage: secret.StagePrevious}
+	for name, ref := range map[string]secret.Ref{"cur": current, "again": current, "prev": previous, "prev again": previous} {
+		s := every(name, time.Minute)
+		if name == "again" {
+			s.interval = 25 * time.Minute
+		}
+		s.ref = ref
+		secrets = append(secrets, s)
+	}
+	var version atomic.Int64
+	rotate := func() {
+		n := version.Add(1)
+		src.set(current, fmt.Sprint("v", n+1), "x")
+		src.set(previous, fmt.Sprint("v", n), "x")
+	}
+	rotate()
+	src.hook(func(_ context.Context, refs []secret.Ref) {
+		if len(refs) == 1 && version.Load()%3 == 0 {
+			rotate() // once more, while the pair is being settled
+		}
+	})
+	refreshing(t, src, secrets, func(r *refresher, st *store.Store) {
+		for n := range 200 {
+			if n%7 == 3 {
+				rotate()
+			}
+			if n == 100 { // one more name joins
+				late := every("late", time.Minute)
+				late.ref = previous
+				secrets = append(secrets, late)
+				r.configure(src, fresh(secrets))
+			}
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			c, p := held(st, "cur"), held(st, "prev")
+			if again := held(st, "again"); again != c {
+				t.Errorf("one name has %s, the other %s", c, again)
+			}
+			if again := held(st, "prev again"); again != p || n >= 100 && held(st, "late") != p {
+				t.Errorf("one name has %s, the others %s and %s", p, again, held(st, "late"))
+			}
+			var cn, pn int
+			if _, err := fmt.Sscanf(c+" "+p, "v%d v%d", &cn, &pn); err != nil || cn != pn+1 {
+				t.Errorf("the pair is %s and %s", c, p)
+			}
+		}
+	})
+}
+
+// fresh returns schedules of the same secrets, as a reload makes them.
+func fresh(secrets []*schedule) []*schedule {
+	var list []*schedule
+	for _, s := range secrets {
+		list = append(list, &schedule{name: s.name, ref: s.ref, interval: s.interval, required: s.required})
+	}
+	return list
 }
 
 // Many pairs are read together, and what is wrong with one concerns no other.

@@ -169,8 +169,8 @@ func (r *refresher) startRounds(due []*schedule) {
 	}
 	for _, s := range due {
 		add(s)
-		if s.pair != nil {
-			add(s.pair)
+		for _, k := range s.kin {
+			add(k)
 		}
 	}
 	for _, g := range groups {

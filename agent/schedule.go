@@ -43,6 +43,9 @@ type schedule struct {
 	// was not, of which the log says so.
 	expect *expectation
 	held   string
+	// kin are all that are read together with it, itself among them: those of the same
+	// label of the same secret, and of AWSPREVIOUS beside AWSCURRENT.
+	kin []*schedule
 	// pair is the schedule of AWSCURRENT beside AWSPREVIOUS, or the other way
 	// round, of the same secret; they are read together.
 	pair *schedule
