@@ -46,14 +46,13 @@ func (w *teller) exec(ctx context.Context, program string, cmd *exec.Cmd, timeou
 		return err
 	}
 	cmd.Path, cmd.Dir, cmd.SysProcAttr.Setpgid = path, "/", true
-	if err := cmd.Start(); err != nil {
+	if err := commands.start(cmd); err != nil {
 		f := &failure{msg: "start command", cause: err}
 		if cmd.SysProcAttr.Credential != nil && errors.Is(err, syscall.EPERM) {
 			f.hint = "to run it as another user the agent needs CAP_SETUID and CAP_SETGID"
 		}
 		return f
 	}
-	commands.add(cmd.Process.Pid)
 	exited, wait := watch(cmd)
 	reap := func() error {
 		commands.remove(cmd.Process.Pid) // which is its own until it is reaped

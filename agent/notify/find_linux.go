@@ -96,8 +96,8 @@ func (s *scan) find(ctx context.Context) ([]int, error) {
 			fit[pid] = true
 		}
 	}
-	if len(fit) > 0 {
-		return topmost(fit), nil
+	if top := topmost(fit); len(top) > 0 {
+		return top, nil
 	}
 	f := &failure{class: absent, msg: s.what, hint: "if there is one, /proc hides it from the agent: check hidepid and systemd's ProtectProc="}
 	if unseen > 0 {
@@ -116,7 +116,7 @@ func (s *scan) still(_ context.Context, pid int) (bool, error) {
 	if !ok || err != nil {
 		return ok, err
 	}
-	if ofCommand(pid) {
+	if !elsewhere(pid) {
 		return false, nil
 	}
 	if !s.ours {
@@ -126,32 +126,36 @@ func (s *scan) still(_ context.Context, pid int) (bool, error) {
 	return err == nil && !nested(status), quiet(err)
 }
 
-// ofCommand reports whether pid is a command that the agent runs, or descends from
-// one.
-func ofCommand(pid int) bool {
+// elsewhere reports whether pid is a process that lives and is none of the agent's
+// commands, nor descends from one.
+func elsewhere(pid int) bool {
 	const deep = 100 // pids that are taken over meanwhile could make a ring
+	at := pid
 	for range deep {
-		if commands.has(pid) {
+		above, err := parentOf(at)
+		switch {
+		case err == nil && above == os.Getpid():
+			return !commands.has(at)
+		case err == nil && above <= 1:
 			return true
-		}
-		if pid = parentOf(pid); pid <= 1 {
+		case err == nil:
+			at = above
+		case at == pid:
 			return false
+		default:
+			at = pid // an ancestor has ended, so that it has another parent now
 		}
 	}
-	return false
+	return true
 }
 
-// parentOf returns the pid of a process's parent, or 0, which is nobody's.
-func parentOf(pid int) int {
+// parentOf returns the pid of a process's parent; 0 is nobody's.
+func parentOf(pid int) (int, error) {
 	stat, err := os.ReadFile(procFile(pid, "stat"))
 	if err != nil {
-		return 0
+		return 0, err
 	}
-	above, err := parseParent(stat)
-	if err != nil {
-		return 0
-	}
-	return above
+	return parseParent(stat)
 }
 
 func procFile(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }
@@ -178,13 +182,17 @@ func processes() ([]int, error) {
 }
 
 // topmost returns, in order, those of the processes fit that none of fit has
-// forked, itself or through others.
+// forked, itself or through others. What has ended meanwhile is left out: it may have
+// been forked to run another program.
 func topmost(fit map[int]bool) []int {
 	parents := map[int]int{}
 	parent := func(pid int) int {
 		above, known := parents[pid]
 		if !known {
-			above = parentOf(pid)
+			var err error
+			if above, err = parentOf(pid); err != nil {
+				above = -1
+			}
 			parents[pid] = above
 		}
 		return above
@@ -196,7 +204,7 @@ func topmost(fit map[int]bool) []int {
 		for above > 0 && !fit[above] && steps < len(parents)+1 {
 			above, steps = parent(above), steps+1
 		}
-		if !fit[above] {
+		if !fit[above] && parent(pid) >= 0 {
 			top = append(top, pid)
 		}
 	}

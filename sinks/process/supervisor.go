@@ -156,34 +156,16 @@ func (s *Supervisor) Forward(sig syscall.Signal) bool {
 	return true
 }
 
-// Signal sends the child a signal, for a target that is the child. The error is
-// [ErrNoChild] if there is nobody to tell.
-func (s *Supervisor) Signal(sig syscall.Signal) error {
-	c, err := s.tellable()
-	if err != nil {
-		return err
-	}
-	return c.send(sig, leader)
-}
-
 // Child returns the child's process id and when its start began, for somebody who
 // looks closer before telling it something. The error is [ErrNoChild] if there is
 // nobody to tell.
 func (s *Supervisor) Child() (pid int, since time.Time, err error) {
-	c, err := s.tellable()
-	if err != nil {
-		return 0, time.Time{}, err
-	}
-	return c.pid, c.since, nil
-}
-
-func (s *Supervisor) tellable() (*child, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cur == nil || s.status.State != Running || s.replacing {
-		return nil, ErrNoChild
+		return 0, time.Time{}, ErrNoChild
 	}
-	return s.cur, nil
+	return s.cur.pid, s.cur.since, nil
 }
 
 // Kill ends the child and all that it has started with SIGKILL, at once, for an

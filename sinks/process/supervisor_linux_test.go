@@ -349,15 +349,22 @@ func TestASignalBeforeThereIsAChild(t *testing.T) {
 func TestTargetsReachTheChildOnlyWhileItCounts(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "out")
 	r := run(t, process.Options{})
-	if err := r.sup.Signal(syscall.SIGHUP); !errors.Is(err, process.ErrNoChild) {
+	tell := func(sig syscall.Signal) error {
+		pid, _, err := r.sup.Child()
+		if err != nil {
+			return err
+		}
+		return syscall.Kill(pid, sig)
+	}
+	if err := tell(syscall.SIGHUP); !errors.Is(err, process.ErrNoChild) {
 		t.Errorf("without a child: %v", err)
 	}
 	r.sup.Set(shell(t, counter, file), true)
 	eventually(t, "it runs", func() bool { return strings.HasPrefix(content(file), "ready") })
-	eventually(t, "it can be told", func() bool { return r.sup.Signal(syscall.SIGUSR1) == nil })
+	eventually(t, "it can be told", func() bool { return tell(syscall.SIGUSR1) == nil })
 	eventually(t, "it is told", func() bool { return strings.HasSuffix(content(file), "USR1\n") })
 	r.sup.Set(shell(t, counter+"; :", file), true)
-	if err := r.sup.Signal(syscall.SIGHUP); !errors.Is(err, process.ErrNoChild) && strings.Count(content(file), "ready") < 2 {
+	if err := tell(syscall.SIGHUP); !errors.Is(err, process.ErrNoChild) && strings.Count(content(file), "ready") < 2 {
 		t.Errorf("a child that is about to be replaced: %v", err)
 	}
 	eventually(t, "it is replaced", func() bool { return strings.Count(content(file), "ready") == 2 })
