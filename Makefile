@@ -24,8 +24,9 @@ race: ## with race detection, shuffled
 lint: ## gofmt, vet, go.mod, cross builds, golangci-lint
 	.ci/run lint
 
-bench: ## the benchmarks and their figures
-	go test -run '^$$' -bench . -benchmem ./...
+bench: ## the benchmarks and their figures; first those of a rotation
+	go test -run '^$$' -bench '^BenchmarkRotation' -benchmem ./agent ./e2e/bench
+	go test -run '^$$' -bench . -skip '^BenchmarkRotation' -benchmem ./...
 
 dist: $(BINARIES) ## static binaries for three platforms, into dist/
 

@@ -57,13 +57,13 @@ type Agent struct {
 	// must answer also when others are flooded.
 	open    *endpoint.Connections
 	reloads chan reload
-	// rollbacks are on their way to the applying goroutine.
-	rollbacks chan rollback
+	replies *replies
 
 	// What follows belongs to the applying goroutine once Run has begun.
 	build     *build
 	listeners listeners
 	view      *endpoint.View
+	viewed    view
 	ready     bool
 	// expiredSaid are the secrets of which the log says that they are too old.
 	expiredSaid map[string]bool
@@ -114,7 +114,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (*Agent, error) 
 	if opts.clock == nil {
 		opts.clock = bootClock
 	}
-	a := &Agent{opts: opts, log: opts.Logger, clock: opts.clock, reloads: make(chan reload), rollbacks: make(chan rollback, 64), expiredSaid: map[string]bool{}}
+	a := &Agent{opts: opts, log: opts.Logger, clock: opts.clock, reloads: make(chan reload), replies: newReplies(), expiredSaid: map[string]bool{}}
 	a.health.clock, a.seen = a.clock, newSeen()
 	a.limits, a.audit.strangers = newLimits(a.clock), newStrangers()
 	a.open = endpoint.NewConnections(openLimit(0))
@@ -210,6 +210,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error {
 		a.loop(ctx, g)
 		a.apply.checker.running.Wait()
+		a.apply.noteHeld()
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 		defer cancel()
 		_ = a.control.Close()
@@ -258,15 +259,17 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 				a.retemplate()
 				a.pass(ctx, false)
 			}
-		case r := <-a.rollbacks:
+		case <-a.replies.came:
 			step = func() {
-				a.apply.rollBack(r)
-				a.pass(ctx, false)
+				if a.apply.heed(a.replies.take()) {
+					a.pass(ctx, false)
+				}
 			}
 		case v := <-a.apply.checker.done:
 			step = func() {
-				a.apply.judge(v)
-				a.pass(ctx, false)
+				if a.apply.judge(v) {
+					a.pass(ctx, false)
+				}
 			}
 		case <-tokens.C:
 			step = func() { a.listeners.followTokens(a.log) }
@@ -301,6 +304,7 @@ func (a *Agent) retryTimer() <-chan time.Time {
 }
 
 func (a *Agent) pass(ctx context.Context, heal bool) {
+	a.apply.heed(a.replies.take())
 	snap := a.store.Snapshot()
 	a.apply.pass(ctx, snap, heal)
 	a.assess(snap)

@@ -28,7 +28,7 @@ type applier struct {
 	// serve hands the generation to the endpoint.
 	serve func(snap *store.Snapshot)
 	// published is told what a file or bundle now holds.
-	published func(path string, versions []notify.SecretVersion)
+	published func(o *output, made *content)
 	// remember writes down what is held.
 	remember func(held []heldState)
 	// asked reports whether somebody is asking for a new version of a secret.
@@ -39,6 +39,8 @@ type applier struct {
 	freshLibrary func()
 	outputs      []*output
 	optional     map[string]bool
+	// doubters are the targets that roll back what they do not confirm.
+	doubters map[string]bool
 	// looked is how the template files were when they were looked at last.
 	looked map[string]fs.FileInfo
 	// index leads from a secret to the outputs that depend on it.
@@ -48,6 +50,10 @@ type applier struct {
 	// byHand are the versions that came because somebody asked, by secret.
 	byHand  map[string]string
 	counted counted
+	// unnoted says that what is held is not written down yet, and noteAt when it
+	// may be.
+	unnoted bool
+	noteAt  time.Duration
 }
 
 func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
@@ -57,7 +63,7 @@ func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
 		owe:   func([]notify.Debt) {},
 		serve: func(*store.Snapshot) {},
 
-		published: func(string, []notify.SecretVersion) {},
+		published: func(*output, *content) {},
 		remember:  func([]heldState) {},
 		asked:     func(string) bool { return false },
 		byHand:    map[string]string{},
@@ -70,6 +76,7 @@ func (a *applier) configure(p *plan) {
 	had := map[string]*output{}
 	for _, o := range a.outputs {
 		had[o.path] = o
+		a.unnoted = a.unnoted || o.gate.held != nil || o.refused != nil // it may not be held any more
 	}
 	defer func() {
 		for _, old := range had {
@@ -81,14 +88,27 @@ func (a *applier) configure(p *plan) {
 	for _, s := range p.secrets {
 		a.optional[s.name] = !s.required
 	}
+	a.doubters = map[string]bool{}
+	for _, t := range p.targets {
+		a.doubters[t.Name] = t.Rollback
+	}
 	a.index = map[string]map[*output]bool{}
 	a.applied = map[string]*secret.Version{}
 	for _, o := range a.outputs {
 		if old := had[o.path]; old != nil {
 			o.inherit(old)
 		}
+		maps.DeleteFunc(o.doubts, func(name string, _ bool) bool { return !a.doubters[name] || !slices.Contains(o.notify, name) })
+		if len(o.doubts) == 0 {
+			o.previous = nil
+		}
 		o.dirty = true
 		a.depend(o, nil)
+	}
+	for _, o := range a.outputs {
+		if old := had[o.path]; old == nil || old.source != o.source {
+			a.forgive(o)
+		}
 	}
 }
 
@@ -110,12 +130,12 @@ func (a *applier) depend(o *output, had []string) {
 
 // candidate is content that differs from what a file holds.
 type candidate struct {
-	output   *output
-	pieces   []piece
-	versions versions
-	change   files.Change
-	reason   notify.Reason
-	absent   bool // there was no file before
+	*content
+	output *output
+	pieces []piece
+	change files.Change
+	reason notify.Reason
+	absent bool // there was no file before
 }
 
 // pass brings everything in line with snap: it renders, in memory, what a
@@ -124,6 +144,7 @@ type candidate struct {
 func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 	render := rendering{templates.NewPass(lookup(snap)), lookup(snap)}
 	var todo []candidate
+	a.followMoved(snap)
 	concerned := a.concerned(snap)
 	for _, o := range a.outputs {
 		if ctx.Err() != nil {
@@ -133,7 +154,9 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 		if concerned[o] {
 			c, ok = a.prepare(render, o, snap)
 			ok = ok && (c.change != files.Content || a.mayPublish(ctx, c))
-		} else if heal && o.good != nil && o.healable(a.clock()) {
+		}
+		// An output that waits for a secret is concerned for ever.
+		if heal && (!concerned[o] || o.waiting != "") && o.good != nil && o.healable(a.clock()) {
 			c, ok = a.compare(render, o, snap)
 		}
 		if ok {
@@ -150,9 +173,13 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 			done = append(done, c)
 		}
 	}
+	a.noteHeldDue()
 	a.collect()
 	at := time.Now()
 	a.serve(snap)
+	for _, c := range done {
+		c.output.at = at
+	}
 	for _, d := range a.debts(done) {
 		d.At = at
 		a.tell(d.Target, d.Change)
@@ -194,12 +221,15 @@ func (a *applier) concerned(snap *store.Snapshot) map[*output]bool {
 // false if there is nothing to publish.
 func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (candidate, bool) {
 	if name, skip := o.missing(snap, a.optional); name != "" {
-		o.waiting, o.skipped = name, skip
+		o.wait(name, skip)
 		return candidate{}, false
 	}
 	o.waiting, o.skipped, o.dirty = "", false, true
 	had := o.deps
 	a.counted.executions += uint64(len(o.parts))
+	if pinned, ok := o.pinned(snap); ok {
+		render = pinned
+	}
 	pieces, looked, err := o.render(render)
 	if len(looked) > 0 || err == nil {
 		o.deps = looked
@@ -207,7 +237,7 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 	a.depend(o, had)
 	var notRead *notReadError
 	if errors.As(err, &notRead) { // a name that the template computed
-		o.waiting, o.skipped, o.dirty = notRead.name, a.optional[notRead.name] && absent(notRead.err), false
+		o.wait(notRead.name, a.optional[notRead.name] && absent(notRead.err))
 		return candidate{}, false
 	}
 	if err != nil {
@@ -218,8 +248,8 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 		a.hold(o, &heldBack{versions: used(snap, looked).named(), source: o.source, reason: err, unrendered: true})
 		return candidate{}, false
 	}
-	versions := used(snap, looked)
-	return a.inspect(candidate{output: o, pieces: pieces, versions: versions, reason: a.reason(o, versions)})
+	made := &content{recipe: o.recipe, versions: o.pin(used(snap, looked))}
+	return a.inspect(candidate{output: o, pieces: pieces, content: made, reason: a.reason(o, made.versions)})
 }
 
 // reason returns why o is about to be made of versions.
@@ -235,19 +265,20 @@ func (a *applier) reason(o *output, versions versions) notify.Reason {
 	return notify.ReasonChange
 }
 
-// compare renders what o published last once more, from the same versions, and
-// compares it with what is there: a version that cannot be rendered or is held
-// must not keep the last good file from being put right.
+// compare renders what o published last once more, from the same versions by the
+// same templates, and compares it with what is there: a version or a template that
+// cannot be rendered or is held must not keep the last good file from being put
+// right.
 func (a *applier) compare(render rendering, o *output, snap *store.Snapshot) (candidate, bool) {
-	if !o.good.current(snap) {
-		render = rendering{templates.NewPass(o.good.lookup), o.good.lookup}
+	if !o.good.versions.current(snap) {
+		render = rendering{templates.NewPass(o.good.versions.lookup), o.good.versions.lookup}
 	}
-	a.counted.executions += uint64(len(o.parts))
-	pieces, _, err := o.render(render)
+	a.counted.executions += uint64(len(o.good.parts))
+	pieces, _, err := o.good.render(render)
 	if err != nil {
 		return candidate{}, false // its own pass has said why
 	}
-	return a.inspect(candidate{output: o, pieces: pieces, versions: o.good, reason: notify.ReasonHeal})
+	return a.inspect(candidate{output: o, pieces: pieces, content: o.good, reason: notify.ReasonHeal})
 }
 
 func (a *applier) inspect(c candidate) (candidate, bool) {
@@ -279,14 +310,14 @@ func (a *applier) publish(c candidate) bool {
 	}
 	o.written = true
 	if change == files.Content {
-		a.published(o.path, c.versions.named())
+		a.published(o, c.content)
 	}
 	switch {
 	case c.reason == notify.ReasonHeal:
 		a.repaired(o, change)
 	case change == files.Content:
 		a.counted.publishes++
-		o.previous = o.good
+		o.doubt(a.doubters)
 		if o.bundle {
 			a.log.Info("published bundle", "path", o.path)
 		} else {
@@ -310,39 +341,6 @@ func (a *applier) repaired(o *output, change files.Change) {
 	}
 }
 
-// debts returns what is owed to each target for the candidates whose content
-// changes, one debt for each target.
-func (a *applier) debts(todo []candidate) []notify.Debt {
-	byTarget := map[string]*notify.Debt{}
-	var order []string
-	for _, c := range todo {
-		if c.change != files.Content {
-			continue
-		}
-		for _, name := range c.output.notify {
-			d := byTarget[name]
-			if d == nil {
-				d = &notify.Debt{Target: name, Change: notify.Change{Reason: c.reason, First: true}}
-				byTarget[name] = d
-				order = append(order, name)
-			}
-			d.Paths = append(d.Paths, c.output.path)
-			d.Reason = max(d.Reason, c.reason)
-			d.First = d.First && c.absent && c.reason == notify.ReasonStart
-			for _, v := range c.versions.named() {
-				if !slices.Contains(d.Secrets, v) {
-					d.Secrets = append(d.Secrets, v)
-				}
-			}
-		}
-	}
-	debts := make([]notify.Debt, len(order))
-	for i, name := range order {
-		debts[i] = *byTarget[name]
-	}
-	return debts
-}
-
 // degrade notes and says why o stays as it is; the same reason only once.
 func (a *applier) degrade(o *output, err error) {
 	known := o.err != nil && o.err.Error() == err.Error()
@@ -356,23 +354,27 @@ func (a *applier) degrade(o *output, err error) {
 
 // settle notes that an output is what it should be, and of which versions.
 func (a *applier) settle(c candidate) {
-	o, good := c.output, c.versions
+	o := c.output
 	o.expires = earliestExpiry(c.pieces)
 	if o.err != nil {
 		a.log.Info("file is right again", "path", o.path)
 	}
-	o.inPlace, o.good, o.named = true, good, good.named()
+	o.inPlace, o.good, o.named = true, c.content, c.versions.named()
+	o.good.since = time.Now()
 	o.dirty, o.skipped, o.waiting = false, false, ""
 	o.gate.forget() // what is asked about is not wanted any more
 	a.hold(o, nil)
+	if r := o.refused; r != nil && len(r.pins) == 0 {
+		o.refused = nil
+		a.noteSoon()
+	}
 	o.recovered()
 }
 
 // nextTry returns when the next degraded output is to be tried again, or a bundle
 // has something to remove; false if none waits for a time.
 func (a *applier) nextTry() (time.Duration, bool) {
-	var next time.Duration
-	found := false
+	next, found := a.noteAt, a.unnoted
 	for _, o := range a.outputs {
 		if o.dirty && o.retryAt > 0 && (!found || o.retryAt < next) {
 			next, found = o.retryAt, true

@@ -61,9 +61,6 @@ type heldBack struct {
 	// unrendered says that it could not be rendered, which is found out again after
 	// a restart.
 	unrendered bool
-	// rolledBack says that a target did not confirm it. It is not tried again by a
-	// reload either.
-	rolledBack bool
 }
 
 // concerns reports whether what is held was rendered from the same.
@@ -127,8 +124,7 @@ func run(ctx context.Context, command notify.Command, stage func() (string, func
 // check where that has not been asked yet.
 func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
 	o := c.output
-	if h := o.gate.held; h != nil && h.rolledBack && h.concerns(o, c.versions) {
-		o.dirty, o.inPlace = false, o.inPlace || o.place.exists()
+	if a.refuses(c) {
 		return false
 	}
 	if o.check == nil {
@@ -160,15 +156,17 @@ func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
 	return false
 }
 
-// judge takes a verdict. Only that on the content asked about last counts.
-func (a *applier) judge(v verdict) {
+// judge takes a verdict. Only that on the content asked about last counts. It reports
+// whether a pass has something to do now: after a refusal it has not, so that many of
+// them cost one pass and not one each.
+func (a *applier) judge(v verdict) (act bool) {
 	i := slices.IndexFunc(a.outputs, func(o *output) bool { return o.path == v.path })
 	if i < 0 {
-		return
+		return false
 	}
 	o := a.outputs[i]
 	if o.gate.asking == nil || *o.gate.asking != v.content {
-		return
+		return false
 	}
 	o.gate.forget()
 	switch {
@@ -180,26 +178,59 @@ func (a *applier) judge(v verdict) {
 		o.recovered() // an error of before was of other content
 		a.hold(o, v.held)
 		a.log.Error("check refused new content, keeping what is published", attrs(v.err, "path", o.path, "versions", v.held.versions)...)
+		return false
 	case errors.Is(v.err, fs.ErrClosed): // a reload came before the check's turn
 		o.dirty, o.retryAt = true, 0
 	default: // it could not be staged or run, which says nothing of the content
 		a.counted.publishFailures++
 		a.degrade(o, fmt.Errorf("check new content of %s: %w", o.path, v.err))
 	}
+	return true
 }
 
-// hold notes what is held of o, nil for nothing, and has it written down where it
-// is to survive a restart.
+// holdDelay is how long what checks have refused may wait to be written down, and
+// shown, with more of it. A crash meanwhile costs nothing but that the checks run
+// again.
+const holdDelay = 200 * time.Millisecond
+
+// hold notes what is held of o, nil for nothing. What is to survive a restart is
+// written down by the pass under way, or with more of it somewhat later.
 func (a *applier) hold(o *output, h *heldBack) {
 	had := o.gate.held
 	o.gate.held = h
 	if (had == nil || had.unrendered) && (h == nil || h.unrendered) {
 		return
 	}
+	a.unnoted = true
+	if h == nil || h.unrendered {
+		a.noteSoon() // what is not held any more would be refused after a crash
+	}
+}
+
+// noteSoon has what is held written down by the pass under way, or the next.
+func (a *applier) noteSoon() { a.unnoted, a.noteAt = true, 0 }
+
+// noteHeldDue has what is held written down when it is time to.
+func (a *applier) noteHeldDue() {
+	if now := a.clock(); a.unnoted && now >= a.noteAt {
+		a.noteHeld()
+		a.noteAt = now + holdDelay
+	}
+}
+
+// noteHeld has what is held written down, if that is another than what is.
+func (a *applier) noteHeld() {
+	if !a.unnoted {
+		return
+	}
+	a.unnoted = false
 	list := []heldState{}
 	for _, o := range a.outputs {
 		if h := o.gate.held; h != nil && !h.unrendered {
-			list = append(list, heldState{Path: o.path, Versions: h.versions, Source: hex.EncodeToString(h.source[:]), Reason: h.reason.Error(), RolledBack: h.rolledBack})
+			list = append(list, heldState{Path: o.path, Versions: h.versions, Source: hex.EncodeToString(h.source[:]), Reason: h.reason.Error()})
+		}
+		if r := o.refused; r != nil {
+			list = append(list, heldState{Path: o.path, Versions: r.versions, Taken: r.taken, Behind: r.behind, Source: hex.EncodeToString(r.source[:]), Reason: r.reason.Error(), RolledBack: true})
 		}
 	}
 	a.remember(list)
@@ -217,21 +248,35 @@ type heldState struct {
 	Versions []notify.SecretVersion `json:"versions"`
 	Source   string                 `json:"source"`
 	Reason   string                 `json:"reason"`
-	// RolledBack says that it was published, and taken back.
-	RolledBack bool `json:"rolled_back,omitempty"`
+	// RolledBack says that it was published, and taken back, with the versions that
+	// are not used any more; and Behind that this was so of other outputs only.
+	RolledBack bool                   `json:"rolled_back,omitempty"`
+	Taken      []notify.SecretVersion `json:"taken,omitempty"`
+	Behind     bool                   `json:"behind,omitempty"`
 }
 
 // recall takes over what the last agent held, where the template is the same.
 func (a *applier) recall(list []heldState) {
+	a.unnoted = len(list) > 0
+	var changed []*output
 	for _, st := range list {
 		source, err := hex.DecodeString(st.Source)
-		if err != nil || len(source) != sha256.Size {
+		i := slices.IndexFunc(a.outputs, func(o *output) bool { return o.path == st.Path })
+		if err != nil || len(source) != sha256.Size || i < 0 {
 			continue
 		}
-		for _, o := range a.outputs {
-			if o.path == st.Path && (o.check != nil || st.RolledBack) && o.source == [sha256.Size]byte(source) {
-				o.gate.held = &heldBack{versions: st.Versions, source: o.source, reason: errors.New(st.Reason), rolledBack: st.RolledBack}
+		o, same := a.outputs[i], [sha256.Size]byte(source)
+		switch {
+		case st.RolledBack:
+			o.refused = &refusal{versions: st.Versions, taken: st.Taken, behind: st.Behind, source: same, reason: errors.New(st.Reason)}
+			if o.source != same {
+				changed = append(changed, o)
 			}
+		case o.check != nil && o.source == same:
+			o.gate.held = &heldBack{versions: st.Versions, source: same, reason: errors.New(st.Reason)}
 		}
+	}
+	for _, o := range changed {
+		a.forgive(o)
 	}
 }

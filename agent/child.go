@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"secretsd/agent/config"
-	"secretsd/agent/notify"
 	"secretsd/agent/secret"
 	"secretsd/agent/store"
 	"secretsd/sinks/process"
@@ -135,8 +134,8 @@ func (c *supervised) waits() error {
 // published is told what a file is about to hold. A file that names no target is
 // the child's affair. What was only put right is not: the child has read it, and may
 // be the one who removes it.
-func (c *supervised) published(o *output, versions []notify.SecretVersion) {
-	if len(o.notify) == 0 && (o.good == nil || !slices.Equal(o.named, versions)) {
+func (c *supervised) published(o *output, made *content) {
+	if len(o.notify) == 0 && (o.good == nil || o.good.source != made.source || !slices.Equal(o.named, made.versions.named())) {
 		c.touched = true
 	}
 }
@@ -172,18 +171,33 @@ func (a *Agent) childProcess() (pid int, since time.Time) {
 }
 
 // publish brings file views, the endpoint and the child in line with snap, in
-// this order, before any target is told.
+// this order, before any target is told. Of the same snapshot the endpoint gets the
+// same view, unless a value in it has become too old meanwhile.
 func (a *Agent) publish(snap *store.Snapshot) {
-	a.serve(snap)
+	now := view{snap: snap, build: a.build}
+	for _, e := range snap.Entries() {
+		if e.Version != nil && a.expired(e) {
+			now.expired++
+		}
+	}
+	if now != a.viewed {
+		a.viewed = now
+		a.serve(snap)
+	}
 	a.applyChild(snap)
 }
 
+// view is what the endpoint's view is made of.
+type view struct {
+	snap    *store.Snapshot
+	build   *build
+	expired int
+}
+
 // published is told what a file now holds.
-func (a *Agent) published(path string, versions []notify.SecretVersion) {
-	a.recordPublished(path, versions)
-	if i := slices.IndexFunc(a.build.outputs, func(o *output) bool { return o.path == path }); i >= 0 {
-		a.child.published(a.build.outputs[i], versions)
-	}
+func (a *Agent) published(o *output, made *content) {
+	a.recordPublished(o.path, made.versions.named())
+	a.child.published(o, made)
 }
 
 // applyChild works out the child's environment and gives it to the supervisor.

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"secretsd/agent/notify"
+	"secretsd/sinks/files"
 )
 
 // owe writes down what the pass under way is about to owe, beside what the
@@ -18,9 +19,7 @@ func (a *Agent) owe(pending []notify.Debt) {
 func (a *Agent) settled(target string, o notify.Outcome) {
 	a.saveState()
 	a.seen.settled(target, o)
-	if o.Rollback {
-		a.askRollback(target, o.Change)
-	}
+	a.replied(target, o)
 }
 
 func (a *Agent) saveState() {
@@ -58,6 +57,9 @@ func (a *Agent) loadState() {
 	a.restored.Store(&st.Debts)
 	a.held.Store(&st.Held)
 	a.apply.recall(st.Held)
+	for _, d := range st.Debts {
+		a.apply.doubted(d)
+	}
 }
 
 // restoreDebts hands what the last agent owed to the notifier.
@@ -72,4 +74,42 @@ func (a *Agent) restoreDebts() {
 	}
 	a.restored.Store(&[]notify.Debt{})
 	a.saveState()
+}
+
+// debts returns what is owed to each target for the candidates whose content
+// changes, one debt for each target.
+func (a *applier) debts(todo []candidate) []notify.Debt {
+	type named struct {
+		target  string
+		version notify.SecretVersion
+	}
+	byTarget, has := map[string]*notify.Debt{}, map[named]bool{}
+	var order []string
+	for _, c := range todo {
+		if c.change != files.Content {
+			continue
+		}
+		for _, name := range c.output.notify {
+			d := byTarget[name]
+			if d == nil {
+				d = &notify.Debt{Target: name, Change: notify.Change{Reason: c.reason, First: true}}
+				byTarget[name] = d
+				order = append(order, name)
+			}
+			d.Paths = append(d.Paths, c.output.path)
+			d.Reason = max(d.Reason, c.reason)
+			d.First = d.First && c.absent && c.reason == notify.ReasonStart
+			for _, v := range c.versions.named() {
+				if !has[named{name, v}] {
+					has[named{name, v}] = true
+					d.Secrets = append(d.Secrets, v)
+				}
+			}
+		}
+	}
+	debts := make([]notify.Debt, len(order))
+	for i, name := range order {
+		debts[i] = *byTarget[name]
+	}
+	return debts
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"log/slog"
 	"math/big"
 	"strings"
 	"testing"
@@ -151,7 +152,10 @@ func TestAHeldVersionHoldsItsPair(t *testing.T) {
 		src.set(prev.ref, previous, "{}")
 	}
 	set("v2", "v1", "{}")
-	refreshing(t, src, []*schedule{cur, prev}, func(_ *refresher, st *store.Store) {
+	log := &lockedLog{}
+	logged := slog.New(slog.NewTextHandler(log, nil))
+	refreshingTo(t, logged, src, []*schedule{cur, prev}, func(_ *refresher, st *store.Store) {
+		changes := func() int { return strings.Count(log.String(), "secret changed") }
 		time.Sleep(time.Second)
 		set("v3", "v2", "broken")
 		time.Sleep(3 * time.Minute)
@@ -159,11 +163,17 @@ func TestAHeldVersionHoldsItsPair(t *testing.T) {
 		if held(st, "cur") != "v2" || held(st, "prev") != "v1" {
 			t.Errorf("while v3 is held: current %s, previous %s", held(st, "cur"), held(st, "prev"))
 		}
+		if changes() != 0 {
+			t.Errorf("said to have changed though it has not:\n%s", log)
+		}
 		set("v4", "v3", "{}")
 		time.Sleep(3 * time.Minute)
 		synctest.Wait()
 		if held(st, "cur") != "v4" || held(st, "prev") != "v3" {
 			t.Errorf("after v4: current %s, previous %s", held(st, "cur"), held(st, "prev"))
+		}
+		if changes() != 2 {
+			t.Errorf("not said to have changed once each:\n%s", log)
 		}
 	})
 }

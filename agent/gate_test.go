@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -126,6 +127,7 @@ files:
 	b.want("f", "(absent)")
 	b.configure(conf)
 	b.pass(false)
+	b.now += time.Minute // what is refused one by one is written down together
 	b.awaits()
 	if b.a.outputs[0].gate.held == nil || len(noted) != 1 {
 		t.Errorf("what failed again is not held: %v", noted)
@@ -188,17 +190,33 @@ func TestAReloadTurnsOneKindOfOutputIntoTheOther(t *testing.T) {
 	const head = "source: {local: {}}\nsecrets: [{name: db, id: db}]\n"
 	bundle := head + `bundles: [{dir: DIR/x, create_dirs: true, files: [{path: f, contents: 'bundle {{ secret "db" }}'}]}]`
 	inside := head + `files: [{path: DIR/x/g, create_dirs: true, contents: 'inside {{ secret "db" }}'}]`
+	same := head + `files: [{path: DIR/x/f, create_dirs: true, contents: 'same {{ secret "db" }}'}]`
+	swapped := func(bundle, file string) string {
+		return head + `
+bundles: [{dir: DIR/` + bundle + `, create_dirs: true, files: [{path: f, contents: 'bundle {{ secret "db" }}'}]}]
+files: [{path: DIR/` + file + `/f, create_dirs: true, contents: 'file {{ secret "db" }}'}]
+`
+	}
 	steps := []struct{ name, conf, path, want string }{
 		{"bundle", bundle, "x/f", "bundle s"},
 		{"a file in its place", inside, "x/g", "inside s"},
 		{"the bundle again", bundle, "x/f", "bundle s"},
+		{"a file of the same name", same, "x/f", "same s"},
+		{"a bundle and a file", swapped("x", "y"), "x/f", "bundle s"},
+		{"swapped", swapped("y", "x"), "x/f", "file s"},
+		{"swapped back", swapped("x", "y"), "y/f", "file s"},
 	}
 	b := newBench(t, head)
 	b.read(now("db", "v1", "s"))
 	for _, s := range steps {
 		b.reload(s.conf)
 		if got := b.content(s.path); got != s.want {
-			t.Errorf("%s: %q, want %q; %v", s.name, got, s.want, b.a.outputs[0].err)
+			t.Errorf("%s: %q, want %q", s.name, got, s.want)
+		}
+		for _, o := range b.a.outputs {
+			if o.err != nil || !o.inPlace {
+				t.Errorf("%s: %s is not in place: %v", s.name, o.path, o.err)
+			}
 		}
 	}
 }
@@ -292,5 +310,69 @@ func TestAHeldFileRecoversFromTrouble(t *testing.T) {
 	b.want("f", "good")
 	if o.err != nil || o.gate.held == nil {
 		t.Errorf("error %v, held %v", o.err, o.gate.held)
+	}
+}
+
+// What many checks refuse is written down a few times and whole, not once for each.
+func TestRefusalsAreWrittenDownTogether(t *testing.T) {
+	const many = 20
+	conf := "source: {local: {}}\nsecrets: [{name: db, id: db}]\nfiles:\n"
+	for i := range many {
+		conf += fmt.Sprintf("  - {path: DIR/f%d, contents: '{{ secret \"db\" }}', check: {command: [/bin/false]}}\n", i)
+	}
+	b := newBench(t, conf)
+	var noted [][]heldState
+	b.a.remember = func(held []heldState) { noted = append(noted, held) }
+	b.read(now("db", "v1", "x"))
+	b.pass(false)
+	for range many {
+		b.awaits()
+	}
+	if at, ok := b.a.nextTry(); !ok || at > b.now+holdDelay {
+		t.Errorf("the rest is not written down in time: %v %v", at, ok)
+	}
+	b.now += holdDelay
+	b.pass(false)
+	if len(noted) != 2 || len(noted[1]) != many {
+		t.Errorf("written %d times, at last %d", len(noted), len(noted[len(noted)-1]))
+	}
+	if _, ok := b.a.nextTry(); ok {
+		t.Error("still something to do")
+	}
+	// What is not held any more is written down at once.
+	b.read(now("db", "v2", "y"))
+	b.pass(false)
+	if len(noted) != 3 || len(noted[2]) != 0 {
+		t.Errorf("written %d times", len(noted))
+	}
+}
+
+// An agent that ends has everything written down that its checks have refused.
+func TestTheEndWritesDownWhatIsHeld(t *testing.T) {
+	var dir string
+	conf := `
+refresh: {interval: 100ms}
+secrets: [{name: a, id: a}, {name: b, id: b}]
+files:
+  - {path: DIR/one, contents: '{{ secret "a" }}', check: {command: [/bin/false]}}
+  - {path: DIR/two, contents: '{{ secret "b" }}', check: {command: [/bin/false]}}
+`
+	runAgent(t, conf, func(r *running) { must(t, r.svc.Put("a", "x")) }, func(r *running) {
+		dir = r.dir
+		r.after(50 * time.Millisecond) // the first is written down
+		must(t, r.svc.Put("b", "x"))
+		for n := 0; strings.Count(r.log.String(), "check refused new content") < 2; n++ {
+			r.after(10 * time.Millisecond)
+			if n > 100 {
+				t.Fatal("the second check has refused nothing")
+			}
+		}
+	})
+	data, err := os.ReadFile(filepath.Join(dir, "state", stateFile))
+	must(t, err)
+	for _, name := range []string{"/one", "/two"} {
+		if !strings.Contains(string(data), dir+name) {
+			t.Errorf("%s is not written down as held: %s", name, data)
+		}
 	}
 }

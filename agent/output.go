@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"crypto/sha256"
 	"maps"
 	"slices"
 	"time"
@@ -39,11 +38,9 @@ type output struct {
 	path   string
 	bundle bool
 	notify []string
-	parts  []part
-	// explode is nil where there is none.
-	explode *explode
-	sink    sink
-	place   outputPlace
+	recipe
+	sink  sink
+	place outputPlace
 	// check decides whether new content may be published; nil where nothing does.
 	check  *check
 	backup bool
@@ -51,8 +48,6 @@ type output struct {
 	parse func() (*output, error)
 	// templates are the files that the templates are in.
 	templates []string
-	// source is a digest of the templates' texts and options, and of the check.
-	source [sha256.Size]byte
 	// uses are the secrets that the template names in its text.
 	uses []string
 
@@ -69,13 +64,20 @@ type output struct {
 	inPlace bool
 	// written says that the agent has written the file, not only found it right.
 	written bool
-	// good are the versions that the published content was rendered from.
-	// They are named, without their values, in named, which is never written to.
-	good  versions
+	// good is the published content, nil if that is not known. Its versions are
+	// named, without their values, in named, which is never written to.
+	good  *content
 	named []notify.SecretVersion
-	// previous are those of the content before it, nil if that is not known or was
-	// rendered from another template.
-	previous versions
+	// at is when good was put in place, zero if an agent before did.
+	at time.Time
+	// doubts are the targets that roll back what they do not confirm, and have yet
+	// to confirm good. previous is what the output held before there were any: the
+	// last content that was not in doubt. It is nil if that is not known, or if
+	// nobody could ask for it.
+	doubts   map[string]bool
+	previous *content
+	// refused is what a rollback has taken back, or nil.
+	refused *refusal
 	// skipped says that the output waits for a secret that may be absent.
 	skipped bool
 	// waiting names a secret that was never read, and that the output needs.
@@ -125,8 +127,13 @@ const (
 // reload, knows of the file.
 func (o *output) inherit(old *output) {
 	o.inPlace, o.repairs, o.written = old.inPlace, old.repairs, old.written
+	if o.bundle != old.bundle {
+		return // what a file is made by makes no bundle
+	}
+	o.good, o.named, o.at = old.good, old.named, old.at
+	o.doubts, o.previous, o.refused = old.doubts, old.previous, old.refused
 	if o.source == old.source {
-		o.good, o.named, o.gate = old.good, old.named, old.gate
+		o.gate = old.gate
 		o.gate.again = true
 		old.gate = gate{}
 	}
@@ -147,6 +154,13 @@ func (o *output) missing(snap *store.Snapshot, optional map[string]bool) (name s
 		skip = skip && optional[use] && absent(e.Err)
 	}
 	return name, skip && name != ""
+}
+
+// wait notes which secret o waits for. Every pass looks whether it is there, so that
+// nothing is to be tried at some time.
+func (o *output) wait(secret string, skip bool) {
+	o.waiting, o.skipped = secret, skip
+	o.dirty, o.retryAt = false, 0
 }
 
 // absent reports whether a read failed because there is no such secret.

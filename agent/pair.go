@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -15,24 +16,44 @@ import (
 // in between.
 const maxPairReads = 3
 
-// pairStages links the schedules of AWSCURRENT and AWSPREVIOUS of one secret.
+// pairStages links the schedules of AWSCURRENT and AWSPREVIOUS of one secret, and
+// those of the same label under several names: each would be a version of its own
+// otherwise.
 func pairStages(secrets map[string]*schedule) {
-	current := map[secret.Ref]*schedule{}
-	for _, s := range secrets {
-		if s.ref.Stage == secret.StageCurrent && s.ref.VersionID == "" {
-			current[s.ref] = s
+	same := map[secret.Ref][]*schedule{}
+	for _, name := range slices.Sorted(maps.Keys(secrets)) {
+		s := secrets[name]
+		s.pair, s.kin = nil, nil
+		same[s.ref] = append(same[s.ref], s)
+	}
+	for ref, list := range same {
+		kin := list
+		if current := counterpart(ref); current != ref && len(same[current]) > 0 {
+			c := same[current]
+			for _, s := range list {
+				s.pair = c[0]
+			}
+			c[0].pair = list[0]
+			kin = slices.Concat(c, list)
+			for _, s := range c {
+				s.kin = kin
+			}
+		}
+		for _, s := range list {
+			if s.kin == nil || len(kin) > len(list) {
+				s.kin = kin
+			}
 		}
 	}
-	for _, s := range secrets {
-		if s.ref.Stage != secret.StagePrevious {
-			continue
-		}
-		ref := s.ref
+}
+
+// counterpart returns AWSCURRENT for AWSPREVIOUS of the same secret, and any other ref
+// as it is.
+func counterpart(ref secret.Ref) secret.Ref {
+	if ref.Stage == secret.StagePrevious {
 		ref.Stage = secret.StageCurrent
-		if c := current[ref]; c != nil {
-			s.pair, c.pair = c, s
-		}
 	}
+	return ref
 }
 
 // outcome is one result with what is known of it beside.
@@ -54,63 +75,147 @@ type outcome struct {
 // so that what uses both waits and what uses the current one alone goes on.
 func readPairs(ctx context.Context, src fetcher, group []*schedule, results []source.Result, snap *store.Snapshot) []outcome {
 	outcomes := make([]outcome, len(group))
-	for i := range group {
-		outcomes[i].Result = results[i]
-	}
+	first := make(map[secret.Ref]int, len(group)) // it stands for all of its ref
 	for i, s := range group {
-		if s.ref.Stage != secret.StagePrevious {
+		outcomes[i].Result = results[i]
+		if _, ok := first[s.ref]; !ok {
+			first[s.ref] = i
+		}
+	}
+	var pairs, unsettled []couple
+	for i, s := range group {
+		if s.ref.Stage != secret.StagePrevious || first[s.ref] != i {
 			continue
 		}
 		previous := &outcomes[i]
 		previous.Result = emptyIfUnlabelled(previous.Result)
-		j := slices.Index(group, s.pair)
-		if s.pair == nil || j < 0 {
+		j, ok := first[counterpart(s.ref)]
+		if !ok || allKnow(snap, s, previous.Result) && allKnow(snap, group[j], outcomes[j].Result) {
 			continue
 		}
-		current := &outcomes[j]
-		if known(snap, s, previous.Result) && known(snap, s.pair, current.Result) {
-			continue
-		}
-		if current.Err == nil && previous.Err == nil {
-			settlePair(ctx, src, &current.Result, &previous.Result)
-			current.confirmed, previous.confirmed = true, true
-		}
-		switch {
-		case current.Err != nil && !known(snap, s, previous.Result):
-			previous.Result = source.Result{Ref: previous.Ref, Err: current.Err}
-		case previous.Err != nil && current.Err == nil && !known(snap, s.pair, current.Result):
-			previous.drop = true
+		p := couple{s, &outcomes[j], previous}
+		pairs = append(pairs, p)
+		if p.current.Err == nil && previous.Err == nil {
+			unsettled = append(unsettled, p)
 		}
 	}
+	settlePairs(ctx, src, unsettled)
+	for _, p := range pairs {
+		switch {
+		case p.current.Err != nil && !allKnow(snap, p.s, p.previous.Result):
+			p.previous.Result = source.Result{Ref: p.previous.Ref, Err: p.current.Err}
+		case p.previous.Err != nil && p.current.Err == nil && !allKnow(snap, p.s.pair, p.current.Result):
+			p.previous.drop = true
+		}
+	}
+	for i, s := range group {
+		outcomes[i] = outcomes[first[s.ref]]
+	}
 	return outcomes
+}
+
+// couple is a pair of which something has changed.
+type couple struct {
+	s                 *schedule // of AWSPREVIOUS
+	current, previous *outcome
+}
+
+// settlePairs reads each AWSPREVIOUS between two reads of its AWSCURRENT, of all pairs
+// together, so that many cost no more time than one. What came with the first read of
+// AWSCURRENT is of no use: nothing says which of the two was read first.
+func settlePairs(ctx context.Context, src fetcher, pairs []couple) {
+	fetch := func(of func(couple) *outcome) []source.Result {
+		refs := make([]secret.Ref, len(pairs))
+		for i, p := range pairs {
+			refs[i] = of(p).Ref
+		}
+		return src.Fetch(ctx, refs)
+	}
+	for range maxPairReads {
+		if len(pairs) == 0 {
+			return
+		}
+		var read []couple
+		for i, res := range fetch(func(p couple) *outcome { return p.previous }) {
+			if pairs[i].previous.Result = emptyIfUnlabelled(res); pairs[i].previous.Err == nil {
+				read = append(read, pairs[i])
+			}
+		}
+		pairs = read
+		if len(pairs) == 0 {
+			return
+		}
+		var moved []couple
+		for i, again := range fetch(func(p couple) *outcome { return p.current }) {
+			p := pairs[i]
+			switch {
+			case again.Err != nil:
+				p.fail(again.Err)
+			case again.Version.VersionID != p.current.Version.VersionID:
+				p.current.Result = again
+				moved = append(moved, p)
+			default:
+				p.current.confirmed, p.previous.confirmed = true, true
+			}
+		}
+		pairs = moved
+	}
+	for _, p := range pairs {
+		p.fail(&secret.Error{Kind: secret.Transient, Op: "GetSecretValue", ID: p.current.Ref.ID,
+			Message: "AWSCURRENT moves faster than it and AWSPREVIOUS can be read"})
+	}
+}
+
+func (p couple) fail(err error) {
+	p.current.Result = source.Result{Ref: p.current.Ref, Err: err}
+	p.previous.Result = source.Result{Ref: p.previous.Ref, Err: err}
+}
+
+// judgeRound turns the outcomes of a round into updates. AWSCURRENT is judged before
+// AWSPREVIOUS: where the one stays what it was, so does the other, for the two are
+// one step apart. r.mu is held.
+func (r *refresher) judgeRound(group []*schedule, outcomes []outcome, began *store.Snapshot, say *[]func()) []store.Update {
+	updates := make([]store.Update, 0, len(group))
+	stays := map[*schedule]bool{}
+	for _, previous := range []bool{false, true} {
+		for i, s := range group {
+			if (s.ref.Stage == secret.StagePrevious) != previous || r.overtaken(s, began) || s.pair != nil && r.overtaken(s.pair, began) {
+				continue
+			}
+			if stays[s.pair] {
+				if outcomes[i].Err == nil && !known(began, s, outcomes[i].Result) {
+					r.answered(s)
+					continue
+				}
+				outcomes[i].drop = false
+			}
+			u, ok := r.judge(s, outcomes[i], say)
+			if ok {
+				updates = append(updates, u)
+			}
+			stays[s] = !ok || u.Held != nil
+		}
+	}
+	return updates
+}
+
+// overtaken reports whether s was read by a later round, too, since a reload, and has
+// another version by that. What a round answers that began before is the past.
+func (r *refresher) overtaken(s *schedule, began *store.Snapshot) bool {
+	then, _ := began.Get(s.name)
+	now, _ := r.store.Snapshot().Get(s.name)
+	return r.secrets[s.name] != s && now.Version != then.Version
+}
+
+// allKnow reports whether res is what snap holds for s, and for all that are read by
+// the same ref.
+func allKnow(snap *store.Snapshot, s *schedule, res source.Result) bool {
+	return known(snap, s, res) && !slices.ContainsFunc(s.kin, func(k *schedule) bool { return k.ref == s.ref && !known(snap, k, res) })
 }
 
 func known(snap *store.Snapshot, s *schedule, res source.Result) bool {
 	e, _ := snap.Get(s.name)
 	return res.Err == nil && e.Version != nil && e.Version.VersionID == res.Version.VersionID
-}
-
-// settlePair reads AWSPREVIOUS between two reads of AWSCURRENT. The one that
-// came with current is of no use: nothing says which of the two was read first.
-func settlePair(ctx context.Context, src fetcher, current, previous *source.Result) {
-	for range maxPairReads {
-		if *previous = emptyIfUnlabelled(src.Fetch(ctx, []secret.Ref{previous.Ref})[0]); previous.Err != nil {
-			return
-		}
-		again := src.Fetch(ctx, []secret.Ref{current.Ref})[0]
-		if again.Err != nil {
-			*current, *previous = again, source.Result{Ref: previous.Ref, Err: again.Err}
-			return
-		}
-		if again.Version.VersionID == current.Version.VersionID {
-			return
-		}
-		*current = again
-	}
-	moved := &secret.Error{Kind: secret.Transient, Op: "GetSecretValue", ID: current.Ref.ID,
-		Message: "AWSCURRENT moves faster than it and AWSPREVIOUS can be read"}
-	*current = source.Result{Ref: current.Ref, Err: moved}
-	*previous = source.Result{Ref: previous.Ref, Err: moved}
 }
 
 // emptyIfUnlabelled turns "no version carries AWSPREVIOUS" into an empty value,

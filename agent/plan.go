@@ -64,10 +64,11 @@ func newPlan(cfg *config.Config) (*plan, error) {
 }
 
 // checkChildTargets refuses targets that are a child where none is supervised:
-// nobody would ever be told.
+// nobody would ever be told. Where one is, a rollback must not leave it with files
+// of the previous version and an environment of the new one.
 func (p *plan) checkChildTargets() error {
 	if p.child != nil {
-		return nil
+		return p.checkChildRollback()
 	}
 	var errs []error
 	for i := range p.cfg.Targets {
@@ -75,6 +76,25 @@ func (p *plan) checkChildTargets() error {
 		if t.Process != nil && t.Process.Child {
 			errs = append(errs, p.cfg.Errorf([]any{&t.Process.Child, &t.Process, t}, "add exec: {command: [...]}, or name the process in another way",
 				"targets[%d].process.child: no child is supervised, for there is no exec", i))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (p *plan) checkChildRollback() error {
+	inEnvironment := p.child.names()
+	var errs []error
+	for i := range p.cfg.Targets {
+		t := &p.cfg.Targets[i]
+		if !t.Rollback || t.Process == nil || !t.Process.Child {
+			continue
+		}
+		for _, o := range p.outputs {
+			j := slices.IndexFunc(o.uses, func(name string) bool { return slices.Contains(inEnvironment, name) })
+			if j >= 0 && slices.Contains(o.notify, t.Name) {
+				errs = append(errs, p.cfg.Errorf([]any{&t.Rollback, t}, "leave rollback out, or give the child this secret in files only",
+					"targets[%d].rollback: %s could go back, and the child's environment, which has secret %q too, could not", i, o.path, o.uses[j]))
+			}
 		}
 	}
 	return errors.Join(errs...)

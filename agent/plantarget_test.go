@@ -121,3 +121,20 @@ func TestFaultsThatNotifyFinds(t *testing.T) {
 		}
 	}
 }
+
+// A rollback of files beside an environment that stays would be a mixture.
+func TestNoRollbackOfHalfOfWhatAChildHas(t *testing.T) {
+	conf := func(secret string) string {
+		return `files: [{path: /dev/shm/secretsd-test-f, contents: '{{ secret "a" }}', notify: [app]}]
+exec: {command: [/bin/true], env: {A: '` + secret + `'}}
+targets: [{name: app, process: {child: true}, confirm: {tcp: "127.0.0.1:1"}, rollback: true}]
+`
+	}
+	if _, err := targetsOf(t, conf("no secret")); err != nil {
+		t.Errorf("refused: %v", err)
+	}
+	_, err := targetsOf(t, conf(`{{ secret "a" }}`))
+	if err == nil || !strings.Contains(err.Error(), `agent.yaml:4: targets[0].rollback: `) || !strings.Contains(hintOf(err), "in files only") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -174,8 +174,8 @@ func (r *refresher) startRounds(due []*schedule) {
 	}
 	for _, s := range due {
 		add(s)
-		if s.pair != nil {
-			add(s.pair)
+		for _, k := range s.kin {
+			add(k)
 		}
 	}
 	for _, g := range groups {
@@ -197,25 +197,23 @@ func (r *refresher) round(ctx context.Context, src fetcher, group []*schedule) {
 	for i, s := range group {
 		refs[i] = s.ref
 	}
-	outcomes := readPairs(ctx, src, group, src.Fetch(ctx, refs), r.store.Snapshot())
+	began := r.store.Snapshot()
+	outcomes := readPairs(ctx, src, group, src.Fetch(ctx, refs), began)
 	r.checkPending(ctx, src, group, outcomes)
 	if ctx.Err() != nil {
 		r.finish(group) // a read that the shutdown cut off says nothing
 		return
 	}
-	updates := make([]store.Update, 0, len(group))
+	var updates []store.Update
 	var say []func()
 	r.mu.Lock()
-	for i, s := range group {
-		if r.source != src {
-			break // a reload chose another source meanwhile: these are its predecessor's
-		}
-		if u, ok := r.judge(s, outcomes[i], &say); ok {
-			u.At, u.Wall = at, wall
-			updates = append(updates, u)
-		}
+	if r.source == src { // else a reload chose another one meanwhile
+		updates = r.judgeRound(group, outcomes, began, &say)
 	}
-	r.store.Put(keepPairs(group, updates, r.store.Snapshot()))
+	for i := range updates {
+		updates[i].At, updates[i].Wall = at, wall
+	}
+	r.store.Put(updates)
 	r.mu.Unlock()
 	for _, line := range say {
 		line() // whoever reads the log may be slow, and r.mu is not for waiting

@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"secretsd/templates"
 )
@@ -31,6 +32,33 @@ type explode struct {
 	mode fs.FileMode
 }
 
+// recipe is what an output is made by.
+type recipe struct {
+	parts []part
+	// explode is nil where there is none.
+	explode *explode
+	// source is a digest of the templates' texts and options, and of the check.
+	source [sha256.Size]byte
+}
+
+// content is what an output holds or held: rendering it comes to the same again,
+// whatever the templates have become since.
+type content struct {
+	recipe
+	versions versions
+	// since is when it became what the output holds.
+	since time.Time
+}
+
+// again renders c once more.
+func (c *content) again() ([]piece, error) { return c.with(c.versions) }
+
+// with renders the templates of c with other versions.
+func (c *content) with(v versions) ([]piece, error) {
+	pieces, _, err := c.render(rendering{templates.NewPass(v.lookup), v.lookup})
+	return pieces, err
+}
+
 // piece is what a part came to.
 type piece struct {
 	path    string
@@ -44,11 +72,11 @@ type rendering struct {
 	lookup templates.Lookup
 }
 
-// render executes all templates of o. It returns what they came to and the
+// render executes all templates of m. It returns what they came to and the
 // secrets on whose versions that depends, after an error too.
-func (o *output) render(r rendering) (pieces []piece, used []string, err error) {
+func (m *recipe) render(r rendering) (pieces []piece, used []string, err error) {
 	var errs []error
-	for _, p := range o.parts {
+	for _, p := range m.parts {
 		res, err := r.pass.Render(p.tmpl)
 		used = append(used, res.Used...)
 		if err != nil {
@@ -57,7 +85,7 @@ func (o *output) render(r rendering) (pieces []piece, used []string, err error) 
 		}
 		pieces = append(pieces, piece{p.path, p.mode, res.Content})
 	}
-	if e := o.explode; e != nil {
+	if e := m.explode; e != nil {
 		made, err := e.render(r.lookup)
 		used = append(used, e.secret)
 		pieces = append(pieces, made...)
@@ -80,6 +108,9 @@ func (e *explode) render(lookup templates.Lookup) ([]piece, error) {
 	var fields map[string]json.RawMessage
 	if v.Text.IsZero() || json.Unmarshal(v.Text.Bytes(), &fields) != nil || fields == nil {
 		return nil, fmt.Errorf("explode secret %s: it is not a JSON object", e.secret)
+	}
+	if len(fields) == 0 { // as likely a mistake as a wish, and it would take every file away
+		return nil, &fault{err: fmt.Errorf("explode secret %s: it has no keys", e.secret), hint: "put a key into the secret, or take the bundle out of the configuration"}
 	}
 	pieces := make([]piece, 0, len(fields))
 	for _, key := range slices.Sorted(maps.Keys(fields)) {

@@ -35,11 +35,12 @@ func (a *applier) retemplate() {
 		}
 		a.log.Info("template changed", "path", o.path, "templates", o.templates)
 		had := o.deps
-		o.parts, o.templates, o.source = next.parts, next.templates, next.source
+		o.recipe, o.templates = next.recipe, next.templates
 		o.uses, o.deps, o.tested = next.uses, next.deps, next.tested
-		o.good, o.gate.passed = nil, nil
+		o.gate.passed = nil
 		o.dirty, o.retryAt = true, 0
 		a.depend(o, had)
+		a.forgive(o)
 	}
 }
 

@@ -46,6 +46,9 @@ type schedule struct {
 	// was not, of which the log says so.
 	expect *expectation
 	held   string
+	// kin are all that are read together with it, itself among them: those of the same
+	// label of the same secret, and of AWSPREVIOUS beside AWSCURRENT.
+	kin []*schedule
 	// pair is the schedule of AWSCURRENT beside AWSPREVIOUS, or the other way
 	// round, of the same secret; they are read together.
 	pair *schedule
@@ -108,8 +111,7 @@ func (r *refresher) hold(s *schedule, u store.Update, why error, had *secret.Ver
 	err := &secret.Error{Kind: secret.Invalid, Op: "GetSecretValue", ID: s.ref.ID, Status: 400, Code: "InvalidRequestException",
 		Message: "version " + id + " is not what the configuration expects: " + strings.ReplaceAll(why.Error(), "\n", ", "),
 		Remedy:  "put a right value into the secret, or change what expect says"}
-	s.failures, s.warned, s.confirming = 0, false, ""
-	s.next = r.clock() + s.spread(r.phase, false)
+	r.answered(s)
 	if said := s.held == id; !said {
 		s.held = id
 		*say = append(*say, func() {
@@ -129,23 +131,10 @@ func (r *refresher) hold(s *schedule, u store.Update, why error, had *secret.Ver
 	return u
 }
 
-// keepPairs drops the updates of AWSPREVIOUS whose AWSCURRENT is held: the two
-// stay one step apart.
-func keepPairs(group []*schedule, updates []store.Update, snap *store.Snapshot) []store.Update {
-	held := map[string]bool{}
-	for _, u := range updates {
-		held[u.Name] = u.Held != nil
-	}
-	for _, s := range group {
-		if s.pair == nil || !held[s.name] {
-			continue
-		}
-		updates = slices.DeleteFunc(updates, func(u store.Update) bool {
-			e, _ := snap.Get(u.Name)
-			return u.Name == s.pair.name && (u.Version == nil || e.Version == nil || e.Version.VersionID != u.Version.VersionID)
-		})
-	}
-	return updates
+// answered notes that s could be read, and comes to nothing new.
+func (r *refresher) answered(s *schedule) {
+	s.failures, s.warned, s.confirming = 0, false, ""
+	s.next = r.clock() + s.spread(r.phase, false)
 }
 
 func (s *schedule) remember(versionID string) {

@@ -103,8 +103,9 @@ const (
 	FileSkipped = "skipped"
 	// FileChecking: new content is being checked; what was published stays.
 	FileChecking = "checking"
-	// FileHeld: new content could not be rendered, or a check has refused it; what
-	// was published stays until a version or the template changes.
+	// FileHeld: new content could not be rendered, a check has refused it, or a target
+	// did not confirm it and it was rolled back; what was published stays until a
+	// version or the template changes.
 	FileHeld = "held"
 	// FileDegraded: it cannot be brought up to date, and stays as it is.
 	FileDegraded = "degraded"
@@ -228,6 +229,8 @@ func (o *output) status(now time.Duration, wall time.Time) FileStatus {
 		f.State = FileWaiting
 	case o.gate.held != nil:
 		f.State, f.Held, f.Error, f.Hint = FileHeld, o.gate.held.versions, o.gate.held.reason.Error(), hintOf(o.gate.held.reason)
+	case o.refused != nil:
+		f.State, f.Held, f.Error, f.Hint = FileHeld, o.refused.names(), o.refused.reason.Error(), hintOf(o.refused.reason)
 	case o.gate.asking != nil:
 		f.State = FileChecking
 	case o.err != nil:

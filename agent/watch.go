@@ -11,9 +11,12 @@ import (
 )
 
 const (
-	// watchSettle is the wait between the first event and the word of it, so that
-	// an editor's truncate and write are one change.
-	watchSettle = 100 * time.Millisecond
+	// watchSettle is the quiet after an event that has to pass before the word of
+	// it, so that an editor's truncate and write are one change, and a file that is
+	// being copied is not read by halves. Other files of the same directory may never
+	// be quiet: watchPatience is the most that it is waited for.
+	watchSettle   = 200 * time.Millisecond
+	watchPatience = 3 * time.Second
 	// watchPoll is how often files are looked at where they cannot be watched.
 	watchPoll = 5 * time.Second
 )
@@ -57,6 +60,7 @@ func (w *watcher) run(ctx context.Context) {
 			timer.Reset(d)
 		}
 	}
+	var quiet settling
 	defer func() {
 		if inotify != nil {
 			_ = inotify.Close()
@@ -74,12 +78,13 @@ func (w *watcher) run(ctx context.Context) {
 				}
 			}
 		case <-events:
-			soon(watchSettle)
+			waiting = true
+			timer.Reset(quiet.event(time.Now()))
 		case err := <-errs: // an overflow has lost events: look, whatever they were
 			w.log.Debug("watching template files had an error, looking at them", "error", err)
 			soon(watchSettle)
 		case <-timer.C:
-			waiting = false
+			waiting, quiet = false, settling{}
 			err := watchAll(inotify, paths)
 			if err != nil {
 				if !said {
@@ -91,6 +96,17 @@ func (w *watcher) run(ctx context.Context) {
 			w.tell()
 		}
 	}
+}
+
+// settling is the wait for the end of a series of events.
+type settling struct{ first time.Time }
+
+// event returns how long to wait from now on, when there was an event.
+func (s *settling) event(now time.Time) time.Duration {
+	if s.first.IsZero() {
+		s.first = now
+	}
+	return max(min(watchSettle, s.first.Add(watchPatience).Sub(now)), 0)
 }
 
 func (w *watcher) tell() {

@@ -34,7 +34,16 @@ func TestAFloodOfConnections(t *testing.T) {
 	ask := func(when string) {
 		t.Helper()
 		for _, url := range []string{"http://" + f.endpoint + "/v1/db", "http://" + telemetry + "/readyz"} {
-			if status, body := get(t, url, token); status != 200 {
+			status, body := get(t, url, token)
+			// On a busy machine hundreds of the flood's connections can be taken
+			// between this one and its first byte, which then is the oldest and makes
+			// room: a client that is cut off without an answer asks again, as SDKs do.
+			for range 2 {
+				if status == 0 {
+					status, body = get(t, url, token)
+				}
+			}
+			if status != 200 {
 				t.Errorf("%s, %s: %d %s", when, url, status, body)
 			}
 		}

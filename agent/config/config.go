@@ -236,7 +236,8 @@ type Bundle struct {
 	// reading it. Default: 10s.
 	Grace *Duration `yaml:"grace"`
 	// Explode makes one file of each key of a JSON secret. New keys appear, and
-	// those that vanish go. Either this or files, or both.
+	// those that vanish go; a version without any is held. Either this or files, or
+	// both.
 	Explode *Explode `yaml:"explode"`
 	// Files are the files.
 	Files []BundleFile `yaml:"files"`

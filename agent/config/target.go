@@ -24,8 +24,8 @@ type Target struct {
 	// Ladder are further steps, each taken if the target has not confirmed after
 	// the one before. Default: none.
 	Ladder []Step `yaml:"ladder"`
-	// Rollback gives the target's files their previous content back if it has not
-	// confirmed after the last step. Default: false.
+	// Rollback gives the target's files back what it had confirmed last, all of them
+	// or none, if it has not confirmed after the last step. Default: false.
 	Rollback bool `yaml:"rollback"`
 }
 

@@ -47,7 +47,7 @@ are RFC 3339, versions are version ids.
                           in_place, waiting (waits_for), skipped, checking, held or
                           degraded
              secrets[]    name and version_id of what it was rendered from
-             held[]       the same of what a check has refused
+             held[]       the same of what a check or a target has refused
              expires_at   of the first of its certificates
              error, hint, next_try
   targets[]  name, kind, state

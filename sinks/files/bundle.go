@@ -202,6 +202,16 @@ func (b *Bundle) target(dir int, link string) (string, error) {
 	}
 }
 
+// isBundleLink reports whether name is what a bundle in dir calls one of its files.
+func isBundleLink(dir int, name string) bool {
+	target, err := readlinkAt(dir, name)
+	if err != nil || target != throughData+name {
+		return false
+	}
+	current, err := readlinkAt(dir, dataLink)
+	return err == nil && isTemp(current, generationKey)
+}
+
 func (s *BundleSpec) validate() error {
 	if !filepath.IsAbs(s.Dir) {
 		return refused("use directory", s.Dir, "it is not absolute", "write the path from / on")
