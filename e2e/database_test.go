@@ -68,6 +68,11 @@ secrets:
 	d.agent.until("msg=ready")
 	dsn := fmt.Sprintf("postgres://127.0.0.1:%s/postgres?sslmode=disable", d.pg.port)
 	d.workers = runWorkers(t, dsn, d.fixture.endpoint, filepath.Join(d.dir, "token"), 3, 250*time.Millisecond, d.secrets)
+	for _, id := range d.secrets {
+		if err := d.moved(t.Context(), id, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return d
 }
 
@@ -159,7 +164,7 @@ func (d *database) rotate(between func(ctx context.Context, secret string, rotat
 		})
 	}
 	if err := g.Wait(); err != nil {
-		d.t.Error(err)
+		d.t.Fatal(err)
 	}
 }
 
@@ -180,6 +185,11 @@ func TestAlternatingUsers(t *testing.T) {
 		return fmt.Sprintf("- {name: db-%d, id: prod/db-%[1]d}\n  - {name: db-%[1]d-before, id: prod/db-%[1]d, stage: AWSPREVIOUS, required: false}", n)
 	}, func(d *database) string { return poolerConf(run, port, d.pg.port) })
 	pooled := runPooled(t, filepath.Join(d.dir, "pgbouncer"), run, port, d.secrets)
+	for n, id := range d.secrets {
+		if err := pooled.moved(t.Context(), id, role(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	began := time.Now()
 	d.rotate(func(context.Context, string, int) error { return nil }, func(ctx context.Context, secret string, rotation int) error {
 		user := role(slices.Index(d.secrets, secret))

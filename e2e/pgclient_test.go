@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // pgclientProgram returns the path of the program pgclient, built once for all
@@ -34,7 +36,7 @@ var pgclientProgram = sync.OnceValues(func() (string, error) {
 type worker struct {
 	logins, queries int
 	failed          []string
-	// at is the rotation whose password it has logged in with last.
+	// at is the rotation whose password it has logged in with last, first -1.
 	at int
 	// refused counts, for each rotation, the logins that were refused with its
 	// password; since is the time of the first after a login.
@@ -70,7 +72,7 @@ func runWorkers(t *testing.T, dsn, agent, tokenFile string, perSecret int, pause
 	t.Cleanup(func() { _ = w.report.Close() })
 	for _, id := range secrets {
 		for range perSecret {
-			w.by[id] = append(w.by[id], &worker{refused: map[int]int{}})
+			w.by[id] = append(w.by[id], &worker{at: -1, refused: map[int]int{}})
 		}
 	}
 	args := append([]string{dsn, "http://" + agent, tokenFile, path, strconv.Itoa(perSecret), pause.String()}, secrets...)
@@ -170,4 +172,11 @@ func (w *workers) noQueryFailed(t *testing.T) (queries, logins int) {
 		logins += one.logins
 	})
 	return queries, logins
+}
+
+// TestThePoolOfTheReadme: what readers paste is what these tests run.
+func TestThePoolOfTheReadme(t *testing.T) {
+	if got, want := "package main\n\n"+readmeExample(t, "pool"), content("pgclient/pool.go"); got != want {
+		t.Errorf("README.md's example is not pgclient/pool.go:\n%s", cmp.Diff(want, got))
+	}
 }

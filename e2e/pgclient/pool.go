@@ -8,8 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,9 +24,9 @@ type Pool struct {
 	Agent, TokenFile, Secret string // http://127.0.0.1:2773, /run/secretsd/token, prod/db
 
 	pool    *pgxpool.Pool
-	turn    chan struct{} // held by whoever uses login
+	turn    chan struct{} // held by whoever uses what follows
 	login   version       // what connections log in with
-	refused atomic.Value  // the id of the version that the database refused last
+	refused []string      // the versions that the database has refused
 }
 
 type version struct {
@@ -37,14 +37,13 @@ type version struct {
 // Open makes the pool, of what pgxpool.ParseConfig returned.
 func (p *Pool) Open(ctx context.Context, cfg *pgxpool.Config) (err error) {
 	p.turn = make(chan struct{}, 1)
-	p.refused.Store("")
 	cfg.BeforeConnect = p.beforeConnect
 	p.pool, err = pgxpool.NewWithConfig(ctx, cfg)
 	return err
 }
 
-// Acquire takes a connection. One that was refused is opened once more, with
-// what beforeConnect then finds.
+// Acquire takes a connection from the pool. One that is refused is opened once
+// more, with what beforeConnect finds then.
 func (p *Pool) Acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	conn, err := p.pool.Acquire(ctx)
 	var e *pgconn.PgError
@@ -54,55 +53,65 @@ func (p *Pool) Acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	return conn, err
 }
 
-// beforeConnect gives a connection its user and password, and never those that
-// the database has refused: then one connection asks for others, and all wait.
+// beforeConnect gives a connection its user and password, and never a version that
+// the database has refused: one connection asks for another, and all wait. While
+// secretsd does not answer, what worked last goes on.
 func (p *Pool) beforeConnect(ctx context.Context, c *pgx.ConnConfig) error {
 	p.turn <- struct{}{}
 	defer func() { <-p.turn }()
-	refused := p.refused.Load()
-	if v, err := p.ask(ctx, http.MethodGet, "/secretsmanager/get", "", 5*time.Second); err == nil && v.VersionID != refused {
-		p.login = v
-	} else if p.login.VersionID == "" {
+	current, err := p.ask(ctx, http.MethodGet, "/secretsmanager/get", nil)
+	switch {
+	case err == nil && !slices.Contains(p.refused, current.VersionID):
+		p.login, p.refused = current, nil
+	case p.login.VersionID == "":
 		return err
-	}
-	if p.login.VersionID == refused {
-		v, err := p.ask(ctx, http.MethodPost, "/secretsd/refresh", p.login.VersionID, 75*time.Second)
-		if err == nil && v.SecretString == "" {
-			v, err = p.ask(ctx, http.MethodGet, "/secretsmanager/get", "", 5*time.Second)
-		}
-		if err != nil {
+	case slices.Contains(p.refused, p.login.VersionID):
+		if err := p.replace(ctx); err != nil {
 			return err
 		}
-		if v.VersionID == refused {
-			p.refused.Store("") // a minute has passed: the database may take it now
-			return fmt.Errorf("the database refuses version %s of %s, and there is no other", refused, p.Secret)
-		}
-		p.login = v
 	}
-	var user struct{ Username, Password string }
-	if json.Unmarshal([]byte(p.login.SecretString), &user) != nil {
+	var account struct{ Username, Password string }
+	if json.Unmarshal([]byte(p.login.SecretString), &account) != nil {
 		return fmt.Errorf("secret %s is not JSON", p.Secret)
 	}
 	id, onError := p.login.VersionID, c.OnPgError
-	c.User, c.Password = user.Username, user.Password
+	c.User, c.Password = account.Username, account.Password
 	c.OnPgError = func(conn *pgconn.PgConn, e *pgconn.PgError) bool {
 		if e.Code == invalidPassword {
-			p.refused.Store(id)
+			p.turn <- struct{}{}
+			if !slices.Contains(p.refused, id) {
+				p.refused = append(p.refused, id)
+			}
+			<-p.turn
 		}
 		return onError(conn, e)
 	}
 	return nil
 }
 
-// ask sends one request to secretsd.
-func (p *Pool) ask(ctx context.Context, method, path, refused string, limit time.Duration) (v version, err error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	query := url.Values{"secretId": {p.Secret}}
-	if refused != "" {
-		query.Set("refused", refused)
+// replace asks for a version that the database has not refused.
+func (p *Pool) replace(ctx context.Context) error {
+	v, err := p.ask(ctx, http.MethodPost, "/secretsd/refresh", p.refused)
+	if err == nil && v.SecretString == "" {
+		v, err = p.ask(ctx, http.MethodGet, "/secretsmanager/get", nil)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, p.Agent+path+"?"+query.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(p.refused, v.VersionID) {
+		p.refused = nil // a minute has passed: it may be right by now
+		return fmt.Errorf("the database refuses secret %s, and there is no other version", p.Secret)
+	}
+	p.login = v
+	return nil
+}
+
+// ask sends a request to secretsd, which answers within 70 seconds.
+func (p *Pool) ask(ctx context.Context, method, path string, refused []string) (v version, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 75*time.Second)
+	defer cancel()
+	query := url.Values{"secretId": {p.Secret}, "refused": refused}.Encode()
+	req, err := http.NewRequestWithContext(ctx, method, p.Agent+path+"?"+query, nil)
 	if err != nil {
 		return v, err
 	}
