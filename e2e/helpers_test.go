@@ -121,8 +121,16 @@ type process struct {
 // start starts a program and ends it with the test.
 func start(t *testing.T, env []string, name string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(name, args...), done: make(chan struct{})}
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = env, &p.out, &p.out
+	cmd := exec.Command(name, args...)
+	cmd.Env = env
+	return startCommand(t, cmd)
+}
+
+// startCommand is start, of a command that says more about how it is run.
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, done: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +148,7 @@ func start(t *testing.T, env []string, name string, args ...string) *process {
 			<-p.done
 		}
 		if t.Failed() {
-			t.Logf("%s %s printed:\n%s", filepath.Base(name), strings.Join(args, " "), p.out.String())
+			t.Logf("%s printed:\n%s", strings.Join(cmd.Args, " "), p.out.String())
 		}
 	})
 	return p

@@ -38,6 +38,7 @@ var rooms = map[string][]string{
 	"agent/source":       nil,
 	"agent/source/local": nil,
 	"agent/store":        nil,
+	"e2e/pgclient":       nil,
 	"sinks/credentials":  nil,
 	"sinks/endpoint":     nil,
 	"sinks/files":        nil,

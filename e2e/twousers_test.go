@@ -11,7 +11,8 @@ import (
 	"secretsd/agent/source/local"
 )
 
-// readmeExample returns the indented block that follows a mark in README.md.
+// readmeExample returns the indented block that follows a mark in README.md, with
+// the empty lines in it.
 func readmeExample(t *testing.T, mark string) string {
 	t.Helper()
 	text, err := os.ReadFile("../README.md")
@@ -25,12 +26,12 @@ func readmeExample(t *testing.T, mark string) string {
 	var lines []string
 	for line := range strings.Lines(after) {
 		rest, indented := strings.CutPrefix(line, "    ")
-		if !indented {
+		if !indented && line != "\n" {
 			break
 		}
 		lines = append(lines, rest)
 	}
-	return strings.Join(lines, "")
+	return strings.TrimRight(strings.Join(lines, ""), "\n") + "\n"
 }
 
 // TestTwoUsersFromOneSnapshot runs the README's example through alternating
