@@ -213,13 +213,13 @@ func TestRefreshOverHTTP(t *testing.T) {
 		status int
 		body   string
 	}{
-		"?secretId=db&refused=v1":           {http.StatusOK, `{"Name":"db","VersionId":"v2","State":"published"}`},
+		"?secretId=db&refused=v1":            {http.StatusOK, `{"Name":"db","VersionId":"v2","State":"published"}`},
 		"?secretId=db&refused=v1&refused=v2": {http.StatusOK, `{"Name":"db","VersionId":"v3","State":"pending","Stage":"AWSPENDING","SecretString":"p\"3"}`},
-		"?secretId=db":                      {http.StatusOK, `{"Name":"db","VersionId":"v2","State":"unchanged"}`},
-		"?secretId=unknown":                 {http.StatusBadRequest, forbidden},
-		"":                                  {http.StatusBadRequest, "missing parameter secretId"},
-		"?secretId=db&versionId=AWSPENDING": {http.StatusBadRequest, "unknown parameter: versionId"},
-		"?secretId=db&roleArn=x":            {http.StatusBadRequest, roleText},
+		"?secretId=db":                       {http.StatusOK, `{"Name":"db","VersionId":"v2","State":"unchanged"}`},
+		"?secretId=unknown":                  {http.StatusBadRequest, forbidden},
+		"":                                   {http.StatusBadRequest, "missing parameter secretId"},
+		"?secretId=db&versionId=AWSPENDING":  {http.StatusBadRequest, "unknown parameter: versionId"},
+		"?secretId=db&roleArn=x":             {http.StatusBadRequest, roleText},
 	} {
 		if got := do(t, s, "POST", "/secretsd/refresh"+target, tokenT, "Content-Length: 0"); got.status != want.status || got.body != want.body {
 			t.Errorf("%s: %d %s, want %+v", target, got.status, got.body, want)
