@@ -26,6 +26,8 @@ type pendingHunt struct {
 	// show its pending version.
 	secret *schedule
 	shown  bool
+	// asker says that whoever asks can use it though they do not.
+	asker  bool
 	denied bool
 }
 
@@ -45,7 +47,7 @@ func (a *Agent) pendingOf(ctx context.Context, q endpoint.Query, refused []strin
 	if len(refused) == 0 || ref.VersionID != "" {
 		return nil, true, nil
 	}
-	p = &pendingHunt{ref: ref, refused: refused}
+	p = &pendingHunt{ref: ref, refused: refused, asker: asker}
 	switch {
 	case configured:
 		p.secret, p.interval, p.shown = s, s.interval, s.pending && ref == s.ref
@@ -102,8 +104,8 @@ func (a *Agent) readPending(ctx context.Context, p *pendingHunt, current endpoin
 		}
 	}
 	a.saidPending.forget(key)
-	if p.shown {
-		a.refresh.showPending(p.secret, p.refused, v)
+	if p.shown && !a.refresh.showPending(p.secret, p.refused, v) && !p.asker {
+		return nil
 	}
 	return v
 }
@@ -140,20 +142,38 @@ func (s *said) forget(key string) {
 
 // showPending has files and environment show v, until AWSCURRENT moves or AWSPENDING
 // is not v's any more. It does nothing unless the version that is current by now is
-// one of those refused.
-func (r *refresher) showPending(s *schedule, refused []string, v *secret.Version) {
+// one of those refused, of the same secret, which it may not be any more after a
+// reload, and unless v itself was refused a moment ago. It reports whether v is shown.
+func (r *refresher) showPending(s *schedule, refused []string, v *secret.Version) bool {
 	if r.setPending(s, v, func(e store.Entry) bool {
-		return e.Version != nil && slices.Contains(refused, e.Version.VersionID) && (e.Pending == nil || e.Pending.VersionID != v.VersionID)
+		return e.Version != nil && e.Version.ARN == v.ARN && slices.Contains(refused, e.Version.VersionID) &&
+			(e.Pending == nil || e.Pending.VersionID != v.VersionID) && !r.spurned(s.name, v.VersionID)
 	}) {
 		r.log.Info("secret's current version was refused, files and environment show the pending one", "secret", s.name, "version_id", v.VersionID)
 	}
+	e, _ := r.store.Snapshot().Get(s.name)
+	return e.Pending != nil && e.Pending.VersionID == v.VersionID
+}
+
+// spurned reports whether that pending version of a secret was refused a moment ago:
+// clients of which one is refused with the current version and another with this one
+// would have files move to and fro, and whoever uses them restart each time. r.mu is
+// held.
+func (r *refresher) spurned(name, versionID string) bool {
+	s := r.secrets[name]
+	return s.spurned == versionID && r.clock()-s.spurnedAt < huntTime
 }
 
 // refusePending has files and environment show the current version again if the
 // pending one that they show was refused.
 func (r *refresher) refusePending(s *schedule, refused []string) {
 	if r.setPending(s, nil, func(e store.Entry) bool {
-		return e.Pending != nil && slices.Contains(refused, e.Pending.VersionID)
+		if e.Pending == nil || !slices.Contains(refused, e.Pending.VersionID) {
+			return false
+		}
+		now := r.secrets[s.name]
+		now.spurned, now.spurnedAt = e.Pending.VersionID, r.clock()
+		return true
 	}) {
 		r.log.Warn("secret's pending version was refused, files and environment show the current one again", "secret", s.name)
 	}

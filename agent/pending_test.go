@@ -192,6 +192,7 @@ func TestFilesShowThePendingVersionWhereTheyMay(t *testing.T) {
 			t.Errorf("%+v, the file holds %q", got, r.file("out"))
 		}
 		// Nor is one whose label is taken away.
+		r.after(huntTime)
 		if got := r.refused(pendingOne); got.VersionID != pendingTwo || r.file("out") != "three" {
 			t.Errorf("%+v, the file holds %q", got, r.file("out"))
 		}

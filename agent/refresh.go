@@ -74,6 +74,7 @@ func (r *refresher) configure(src fetcher, secrets []*schedule) {
 		s.next = now
 		if old := r.secrets[s.name]; old != nil {
 			s.failed = old.failed
+			s.spurned, s.spurnedAt = old.spurned, old.spurnedAt
 		}
 		if e, ok := snap.Get(s.name); ok && e.Version != nil {
 			if old := r.secrets[s.name]; old != nil && old.ref == s.ref {

@@ -42,6 +42,9 @@ type schedule struct {
 	// pending says that files and environment show the pending version once the
 	// current one was refused.
 	pending bool
+	// spurned is the pending version that was refused last while they showed it.
+	spurned   string
+	spurnedAt time.Duration
 	// expect is what a version has to be, or nil. held is the last version id that
 	// was not, of which the log says so.
 	expect *expectation

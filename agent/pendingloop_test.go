@@ -1,0 +1,62 @@
+package agent
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"secretsd/agent/secret"
+	"secretsd/agent/store"
+	"secretsd/sinks/endpoint"
+)
+
+// TestRefusingBothVersionsInTurnDoesNotMoveFilesForEver has a client, or two, refuse
+// now the current and now the pending version: each move would restart who uses them.
+func TestRefusingBothVersionsInTurnDoesNotMoveFilesForEver(t *testing.T) {
+	runDB(t, "true", func(r *running, first string) {
+		r.pend(pendingOne, "two")
+		before := strings.Count(r.log.String(), "published file")
+		for range 20 {
+			for _, id := range []string{first, pendingOne} {
+				if _, err := r.agent.Refresh(context.Background(), endpoint.Query{ID: "db"}, []string{id}); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+			}
+		}
+		if n := strings.Count(r.log.String(), "published file") - before; n > 2 {
+			t.Errorf("files were written %d times", n)
+		}
+		if r.file("out") != "one" {
+			t.Errorf("the file holds %q", r.file("out"))
+		}
+		// Who was refused has it all the same, and later so do files.
+		if got := r.refused(first); got.Pending == nil || got.VersionID != pendingOne {
+			t.Errorf("%+v", got)
+		}
+		r.after(huntTime)
+		if got := r.refused(first); got.VersionID != pendingOne || r.file("out") != "two" {
+			t.Errorf("%+v, the file holds %q", got, r.file("out"))
+		}
+	})
+}
+
+// TestAPendingVersionOfAnotherSecretIsNotShown has a reload choose a source whose
+// secret has the same version id, as a replica does, while a read was under way.
+func TestAPendingVersionOfAnotherSecretIsNotShown(t *testing.T) {
+	src := newFakeSource()
+	s := every("db", time.Minute)
+	s.pending = true
+	src.set(s.ref, "v1", "one")
+	refreshing(t, src, []*schedule{s}, func(r *refresher, st *store.Store) {
+		time.Sleep(time.Second)
+		v := newVersion(secret.Ref{ID: "db", Stage: secret.StagePending}, "v2", "two")
+		v.ARN += "-other"
+		r.showPending(s, []string{"v1"}, v)
+		if e, _ := st.Snapshot().Get("db"); e.Pending != nil {
+			t.Error("it is shown")
+		}
+	})
+}
