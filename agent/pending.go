@@ -104,6 +104,12 @@ func (a *Agent) readPending(ctx context.Context, p *pendingHunt, current endpoin
 		}
 	}
 	a.saidPending.forget(key)
+	return a.show(p, v)
+}
+
+// show has files and environment show v where they are to, and returns it if whoever
+// asks can use it then.
+func (a *Agent) show(p *pendingHunt, v *secret.Version) *secret.Version {
 	if p.shown && !a.refresh.showPending(p.secret, p.refused, v) && !p.asker {
 		return nil
 	}
@@ -171,8 +177,9 @@ func (r *refresher) refusePending(s *schedule, refused []string) {
 		if e.Pending == nil || !slices.Contains(refused, e.Pending.VersionID) {
 			return false
 		}
-		now := r.secrets[s.name]
-		now.spurned, now.spurnedAt = e.Pending.VersionID, r.clock()
+		for _, k := range r.secrets[s.name].kin {
+			k.spurned, k.spurnedAt = e.Pending.VersionID, r.clock()
+		}
 		return true
 	}) {
 		r.log.Warn("secret's pending version was refused, files and environment show the current one again", "secret", s.name)
@@ -180,12 +187,26 @@ func (r *refresher) refusePending(s *schedule, refused []string) {
 }
 
 // setPending sets what is shown of a secret, if the configuration still wants that
-// and the entry is one that when holds of, and reports whether it did.
+// and the entry is one that when holds of, and reports whether it did. It is done under
+// all names of the secret at once, for a file may be made of several.
 func (r *refresher) setPending(s *schedule, v *secret.Version, when func(store.Entry) bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.secrets[s.name]
-	return now != nil && now.ref == s.ref && now.pending && r.store.SetPending(s.name, s.ref, v, when)
+	if now == nil || now.ref != s.ref || !now.pending {
+		return false
+	}
+	var names []string
+	for _, k := range now.kin {
+		if k.ref != s.ref || !k.pending {
+			continue
+		}
+		if v != nil && k.expect.check(v, time.Now()) != nil {
+			return false
+		}
+		names = append(names, k.name)
+	}
+	return r.store.SetPending(names, s.ref, v, when)
 }
 
 // checkPending reads AWSPENDING again of those in group whose pending version is

@@ -60,3 +60,33 @@ func TestAPendingVersionOfAnotherSecretIsNotShown(t *testing.T) {
 		}
 	})
 }
+
+// TestOneSecretUnderTwoNamesShowsOneVersion has a file be made of both names: it must
+// never be made of two versions.
+func TestOneSecretUnderTwoNamesShowsOneVersion(t *testing.T) {
+	conf := "refresh: {interval: 1h}\nsecrets: [{name: db, id: prod/db, pending: true}, {name: same, id: prod/db, pending: true}]\n" +
+		"files: [{path: DIR/out, contents: '{{ secret \"db\" }} {{ secret \"same\" }}'}]\n"
+	runAgent(t, conf, func(r *running) { must(t, r.svc.Put("prod/db", "one")) }, func(r *running) {
+		r.after(time.Second)
+		first := r.versionID()
+		r.pend(pendingOne, "two")
+		r.refused(first)
+		r.after(time.Second)
+		if got := r.file("out"); got != "two two" {
+			t.Errorf("the file holds %q", got)
+		}
+		if got := r.refused(pendingOne); got.VersionID != first || r.file("out") != "one one" {
+			t.Errorf("%+v, the file holds %q", got, r.file("out"))
+		}
+		r.after(huntTime)
+		r.refused(first)
+		r.call("UpdateSecretVersionStage", map[string]any{"SecretId": "prod/db", "VersionStage": "AWSPENDING", "RemoveFromVersionId": pendingOne})
+		r.after(3 * time.Hour)
+		if got := r.file("out"); got != "one one" {
+			t.Errorf("after it was withdrawn the file holds %q", got)
+		}
+		if n := strings.Count(r.log.String(), "published file"); n != 5 {
+			t.Errorf("it was published %d times", n)
+		}
+	})
+}

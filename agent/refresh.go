@@ -64,7 +64,7 @@ func (r *refresher) configure(src fetcher, secrets []*schedule) {
 	r.store.Configure(refs, func(string, store.Entry) bool { return same })
 	for _, s := range secrets {
 		if !s.pending {
-			r.store.SetPending(s.name, s.ref, nil, func(e store.Entry) bool { return e.Pending != nil })
+			r.store.SetPending([]string{s.name}, s.ref, nil, func(e store.Entry) bool { return e.Pending != nil })
 		}
 	}
 	snap := r.store.Snapshot()

@@ -166,20 +166,28 @@ func same(v, w *secret.Version) bool {
 	return v.VersionID == w.VersionID && v.ARN == w.ARN && slices.Equal(v.Stages, w.Stages) && v.SameContent(w)
 }
 
-// SetPending sets [Entry.Pending] of the secret name, if its Ref is ref and when
-// holds of its entry, and reports whether it did. When v is nil the entry shows
-// Version again.
-func (s *Store) SetPending(name string, ref secret.Ref, v *secret.Version, when func(Entry) bool) bool {
+// SetPending sets [Entry.Pending] of the secrets names, which are one secret, where
+// Ref is ref and when holds of the entry, in one step, and reports whether there was
+// any. When v is nil the entries show Version again.
+func (s *Store) SetPending(names []string, ref secret.Ref, v *secret.Version, when func(Entry) bool) bool {
 	s.mu.Lock()
 	old := s.current.Load()
-	e, ok := old.entries[name]
-	if !ok || e.Ref != ref || !when(e) {
+	var next map[string]Entry
+	for _, name := range names {
+		e, ok := old.entries[name]
+		if !ok || e.Ref != ref || !when(e) {
+			continue
+		}
+		if next == nil {
+			next = maps.Clone(old.entries)
+		}
+		e.Pending = v
+		next[name] = e
+	}
+	if next == nil {
 		s.mu.Unlock()
 		return false
 	}
-	next := maps.Clone(old.entries)
-	e.Pending = v
-	next[name] = e
 	s.publish(old, next)
 	return true
 }
