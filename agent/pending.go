@@ -209,6 +209,23 @@ func (r *refresher) setPending(s *schedule, v *secret.Version, when func(store.E
 	return r.store.SetPending(names, s.ref, v, when)
 }
 
+// shownOf returns the pending version that other names of the secret show in place of
+// the version of u, or nil: a name that a reload has brought is to show it too. r.mu
+// is held.
+func (r *refresher) shownOf(u *store.Update) *secret.Version {
+	s, snap := r.secrets[u.Name], r.store.Snapshot()
+	if s == nil || !s.pending || u.Version == nil {
+		return nil
+	}
+	for _, k := range s.kin {
+		e, _ := snap.Get(k.name)
+		if k.ref == s.ref && e.Pending != nil && e.Version.VersionID == u.Version.VersionID {
+			return e.Pending
+		}
+	}
+	return nil
+}
+
 // checkPending reads AWSPENDING again of those in group whose pending version is
 // shown and whose current one has not moved. Where the label has gone or moved
 // files and environment show the current version again; where it cannot be read

@@ -90,3 +90,20 @@ func TestOneSecretUnderTwoNamesShowsOneVersion(t *testing.T) {
 		}
 	})
 }
+
+func TestANameThatAReloadBringsShowsThePendingVersionToo(t *testing.T) {
+	one := "refresh: {interval: 1h}\nsecrets: [{name: db, id: prod/db, pending: true}]\nfiles: [{path: DIR/out, contents: '{{ secret \"db\" }}'}]\n"
+	two := "refresh: {interval: 1h}\nsecrets: [{name: db, id: prod/db, pending: true}, {name: same, id: prod/db, pending: true}]\n" +
+		"files: [{path: DIR/out, contents: '{{ secret \"db\" }} {{ secret \"same\" }}'}]\n"
+	runAgent(t, one, func(r *running) { must(t, r.svc.Put("prod/db", "one")) }, func(r *running) {
+		r.after(time.Second)
+		first := r.versionID()
+		r.pend(pendingOne, "two")
+		r.refused(first)
+		must(t, r.agent.Reload(context.Background(), r.config(two)))
+		r.after(time.Second)
+		if got := r.file("out"); got != "two two" {
+			t.Errorf("the file holds %q", got)
+		}
+	})
+}

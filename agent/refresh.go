@@ -213,6 +213,7 @@ func (r *refresher) round(ctx context.Context, src fetcher, group []*schedule) {
 	}
 	for i := range updates {
 		updates[i].At, updates[i].Wall = at, wall
+		updates[i].Pending = r.shownOf(&updates[i])
 	}
 	r.store.Put(updates)
 	r.mu.Unlock()

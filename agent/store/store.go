@@ -84,6 +84,8 @@ type Update struct {
 	// Version is the version read, or nil when Err says why there is none.
 	Version *secret.Version
 	Err     error
+	// Pending is what other names of the secret show in place of Version, or nil.
+	Pending *secret.Version
 	// Held says that the version read is not to be used. Version and Err are nil
 	// then.
 	Held *Held
@@ -153,6 +155,9 @@ func (e Entry) with(u Update) Entry {
 	}
 	if e.Version == nil || e.Version.VersionID != u.Version.VersionID {
 		e.Pending = nil
+	}
+	if u.Pending != nil {
+		e.Pending = u.Pending
 	}
 	// An unchanged version keeps its pointer, which is what holders compare.
 	if e.Version == nil || !same(e.Version, u.Version) {
