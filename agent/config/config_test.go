@@ -139,6 +139,7 @@ func TestFaults(t *testing.T) {
 		{"external id alone", "source: {aws: {external_id: x}}\n" + minimal, `there is no role_arn`},
 		{"pending and stage", "secrets: [{id: a, stage: AWSPREVIOUS, pending: true}]\n", `secrets[0].pending: it is for a secret that follows AWSCURRENT`},
 		{"pending and version", "secrets: [{id: a, version_id: 01234567-89ab-cdef-0123-456789abcdef, pending: true}]\n", `secrets[0].pending: it is for a secret that follows AWSCURRENT`},
+		{"pending under one of two names", "secrets: [{id: a, pending: true}, {id: a, name: b}]\n", `secrets[0].pending: secrets[1] is the same secret without it`},
 		{"pending beside AWSPREVIOUS", "secrets: [{id: a, pending: true}, {id: a, name: b, stage: AWSPREVIOUS}]\n", `secrets[0].pending: secrets[1] shows AWSPREVIOUS of the same secret`},
 		{"aws and local", "source: {aws: {}, local: {}}\n" + minimal, `give aws or local, not both`},
 		{"local on the network", "source: {local: {listen: 0.0.0.0:80}}\n" + minimal, `source.local.listen: 0.0.0.0:80 is not a loopback address`},

@@ -182,9 +182,17 @@ func (v *validator) pendingSecret(s *Secret, key string) {
 		v.fault(&s.Pending, []any{s}, "leave out stage and version_id", "%s.pending: it is for a secret that follows AWSCURRENT", key)
 	}
 	for i := range v.c.Secrets {
-		if o := &v.c.Secrets[i]; o.ID == s.ID && o.RoleARN == s.RoleARN && o.Region == s.Region && o.Stage == "AWSPREVIOUS" {
+		o := &v.c.Secrets[i]
+		if o.ID != s.ID || o.RoleARN != s.RoleARN || o.Region != s.Region {
+			continue
+		}
+		switch {
+		case o.Stage == "AWSPREVIOUS":
 			v.fault(&s.Pending, []any{s}, "leave it out: a rotation of two users, which AWSPREVIOUS is for, does not need it",
 				"%s.pending: secrets[%d] shows AWSPREVIOUS of the same secret, and the pending version is not one step from that", key, i)
+		case !o.Pending && o.VersionID == "" && (o.Stage == "" || o.Stage == "AWSCURRENT"):
+			v.fault(&s.Pending, []any{s}, "give both pending: true, or use one of the two names",
+				"%s.pending: secrets[%d] is the same secret without it, and the two would differ in a rotation", key, i)
 		}
 	}
 }
