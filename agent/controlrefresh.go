@@ -88,11 +88,19 @@ func (a *Agent) refreshNow(ctx context.Context, id string, refused []string, lim
 	case h.changed:
 		res.State = RefreshPublished
 	}
+	// What is read under another label than the configured one is in no file.
+	s, want, ok := a.resolve.Load().find(q)
+	inFiles := ok && want == s.ref
+	if inFiles {
+		// Whoever asks now may be another one than who was refused.
+		if e, _ := a.store.Snapshot().Get(s.name); e.Pending != nil {
+			res.State, res.VersionID = RefreshPending, e.Pending.VersionID
+		}
+	}
 	if res.VersionID != h.before {
 		res.PreviousVersionID = h.before
 	}
-	// What is read under another label than the configured one is in no file.
-	if s, want, ok := a.resolve.Load().find(q); ok && want == s.ref {
+	if inFiles {
 		// A check may take a while. One that takes longer than we have is not over
 		// when we answer, and the file is behind.
 		_ = a.noted.until(ctx, func(uint64) bool {

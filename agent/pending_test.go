@@ -166,6 +166,10 @@ func TestFilesShowThePendingVersionWhereTheyMay(t *testing.T) {
 		if r.file("out") != "two" || r.versionID() != first {
 			t.Errorf("the file holds %q, the endpoint %s", r.file("out"), r.versionID())
 		}
+		// Whoever asks without having been refused is told so too.
+		if code, got, body := refreshOver(t, r.agent, "id=db&timeout=10s"); code != http.StatusOK || got.State != RefreshPending || got.VersionID != pendingOne || got.Held != nil {
+			t.Errorf("asked again: %d %s", code, body)
+		}
 		st := r.agent.Status()
 		if st.Secrets[0].Pending != pendingOne || st.Secrets[0].VersionID != first || st.Files[0].Secrets[0].VersionID != pendingOne {
 			t.Errorf("status is %+v", st.Secrets[0])

@@ -59,7 +59,7 @@ func newPlan(cfg *config.Config) (*plan, error) {
 	child, err := p.newChild()
 	p.child = child
 	errs = append(errs, err)
-	errs = append(errs, p.checkChildTargets())
+	errs = append(errs, p.checkChildTargets(), p.checkRollbacks())
 	return p, errors.Join(errs...)
 }
 
@@ -94,6 +94,26 @@ func (p *plan) checkChildRollback() error {
 			if j >= 0 && slices.Contains(o.notify, t.Name) {
 				errs = append(errs, p.cfg.Errorf([]any{&t.Rollback, t}, "leave rollback out, or give the child this secret in files only",
 					"targets[%d].rollback: %s could go back, and the child's environment, which has secret %q too, could not", i, o.path, o.uses[j]))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkRollbacks refuses to take a version back to one that logs in no more.
+func (p *plan) checkRollbacks() error {
+	oneUser := map[string]bool{}
+	for _, s := range p.secrets {
+		oneUser[s.name] = s.pending
+	}
+	var errs []error
+	for i := range p.cfg.Targets {
+		t := &p.cfg.Targets[i]
+		for _, o := range p.outputs {
+			j := slices.IndexFunc(o.uses, func(name string) bool { return oneUser[name] })
+			if t.Rollback && j >= 0 && slices.Contains(o.notify, t.Name) {
+				errs = append(errs, p.cfg.Errorf([]any{&t.Rollback, t}, "leave rollback out: it is for rotations that leave the version before valid",
+					"targets[%d].rollback: %s shows secret %q, of which pending: true says that its rotation has one user", i, o.path, o.uses[j]))
 			}
 		}
 	}

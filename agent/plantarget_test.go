@@ -138,3 +138,22 @@ targets: [{name: app, process: {child: true}, confirm: {tcp: "127.0.0.1:1"}, rol
 		t.Errorf("got %v", err)
 	}
 }
+
+// A rotation of one user leaves nothing to go back to.
+func TestNoRollbackOfASecretWithOneUser(t *testing.T) {
+	conf := func(pending string) string {
+		return `files: [{path: /dev/shm/secretsd-test-f, contents: '{{ secret "one" }}', notify: [app]}]
+targets: [{name: app, command: [/bin/true], confirm: {tcp: "127.0.0.1:1"}, rollback: true}]
+secrets: [{name: one, id: prod/one, pending: ` + pending + `}]
+`
+	}
+	for pending, want := range map[string]string{"false": "", "true": `agent.yaml:2: targets[0].rollback: /dev/shm/secretsd-test-f shows secret "one"`} {
+		cfg, err := config.Parse("agent.yaml", []byte(conf(pending)))
+		must(t, err)
+		plan, err := newPlan(cfg)
+		plan.close()
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("pending %s: %v", pending, err)
+		}
+	}
+}
