@@ -257,9 +257,14 @@ func (r *bundleRun) file(t *rapid.T) (path, name string) {
 
 func (r *bundleRun) write(t *rapid.T) {
 	path, name := r.file(t)
+	st, err := os.Stat(path)
+	check(t, err)
 	check(t, os.Chmod(path, 0o600))
 	_ = os.WriteFile(path, []byte("theirs"+r.m.shown[name]), 0) // some of it, where there is no room
-	check(t, os.Chmod(path, 0o400))
+	check(t, os.Chmod(path, st.Mode()))
+	if got, err := os.ReadFile(path); err == nil && string(got) == r.m.shown[name] {
+		t.Skip() // an empty file, and no room for a byte more
+	}
 	r.m.drift, r.m.tampered = files.Content, true
 }
 

@@ -221,6 +221,11 @@ func inChild(t *testing.T, what string, attr *syscall.SysProcAttr) bool {
 	must(t, os.WriteFile(copied, program, 0o755))
 	must(t, os.Chmod(copied, 0o755))
 	cmd := exec.Command(copied, "-test.run=^"+t.Name()+"$", "-test.v", "-rapid.nofailfile")
+	for _, arg := range os.Args[1:] {
+		if strings.HasPrefix(arg, "-rapid.") {
+			cmd.Args = append(cmd.Args, arg) // so that the seed of a failure brings it again
+		}
+	}
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), roleVar+"="+t.Name(), "TMPDIR=/tmp")
 	cmd.SysProcAttr = attr
