@@ -75,14 +75,17 @@ func (f *forms) escapes(secret []byte) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	for _, html := range []bool{true, false} {
+		if html && !bytes.ContainsAny(secret, "<>&") {
+			continue
+		}
 		b.Reset()
 		encoder.SetEscapeHTML(html)
 		if err := encoder.Encode(string(secret)); err == nil {
 			f.text(b.Bytes()[len(`"`) : b.Len()-len("\"\n")])
 		}
 	}
-	f.text([]byte(url.QueryEscape(string(secret))))
-	f.text([]byte(url.PathEscape(string(secret))))
+	f.index.match([]byte(url.QueryEscape(string(secret))))
+	f.index.match([]byte(url.PathEscape(string(secret))))
 }
 
 // base64 looks for secret in the base64 of anything that it is a part of. The
@@ -92,6 +95,10 @@ func (f *forms) base64(secret []byte) {
 	f.alphabets(f.encoded)
 	var before [2]byte
 	for offset := range 3 {
+		if offset == 0 && len(f.encoded) > gram+2 {
+			// It has been found in the whole.
+			continue
+		}
 		f.cleaned = append(append(f.cleaned[:0], before[:offset]...), secret...)
 		f.encoded = base64.RawStdEncoding.AppendEncode(f.encoded[:0], f.cleaned)
 		// Six bits a character: those that begin within the secret and end in it.

@@ -149,7 +149,7 @@ func decodeBackslash(text []byte) (char string, size int) {
 	return "", 1
 }
 
-// number reads the number in base that begins at at and is as many digits long.
+// number reads a number in base from text[at:], as many digits of it as are said.
 func number(text []byte, at, digits, base int) (rune, bool) {
 	if at+digits > len(text) || text[at] == '+' || text[at] == '-' {
 		return 0, false
