@@ -1,15 +1,12 @@
 package redact
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 // pemBoundary matches the lines around what is encoded in a PEM (RFC 7468).
@@ -93,7 +90,7 @@ func (f *forms) scalar(token json.Token) {
 
 // leaf looks for one secret text, and for what a program that was given it
 // takes out of it: the password of a URL, and what was encoded as base64, such
-// as the user:password of a container registry.
+// as a key, or the user:password of a container registry.
 func (f *forms) leaf(text string) {
 	trimmed := strings.TrimSpace(text)
 	if scheme, rest, found := strings.Cut(trimmed, "://"); found {
@@ -116,12 +113,7 @@ func (f *forms) leaf(text string) {
 		return
 	}
 	decoded, err := base64.StdEncoding.DecodeString(trimmed)
-	if err == nil && len(decoded) >= gram && isText(decoded) {
+	if err == nil && len(decoded) >= gram {
 		f.part(decoded)
 	}
-}
-
-// isText reports whether b is something that people could have written.
-func isText(b []byte) bool {
-	return utf8.Valid(b) && bytes.IndexFunc(b, func(r rune) bool { return !unicode.IsPrint(r) && !unicode.IsSpace(r) }) < 0
 }

@@ -60,19 +60,23 @@ func TestForms(t *testing.T) {
 		{"too little of it", "correcthorsebattery", "x horse y", "x horse y"},
 		{"a colour in it", "hunter2", "x hun\x1b[1;31mter2\x1b[0m y", "x [redacted] y"},
 		{"another colour in it", "hunter2", "x hun\u009b31mter2 y", "x [redacted] y"},
-		{"a title in it", "hunter2", "x hun\x1b]0;title\x07te\x1b]0;title\x1b\\r2\x1b(B y", "x [redacted] y"},
+		{"a title in it", "hunter2", "x hun\x1b]0;title\x07te\x1b]0;title\x1b\\r\x1b(B2 y", "x [redacted] y"},
 		{"control characters in it", "hunter2", "x h\x00u\x01n\x7ft\u0085e\u200br\x0e2 y", "x [redacted] y"},
+		{"a control character in a short one", "hunt", "x hu\u0085nt y", "x [redacted] y"},
+		{"a title without an end", "hunter2", "x \x1b]0;hunter2\ny", "x [redacted]\ny"},
 		{"overstruck", "hunter2", "x h\bhu\bun\bnt\bte\ber\br2\b2 y", "x [redacted] y"},
 		{"broken over lines", "correcthorsebattery", "x correc\nthorse\r\n  battery y", "x [redacted] y"},
 		{"a carriage return in it", "correcthorsebattery", "x cor\rrect\rhorse y", "x [redacted] y"},
 		{"three bytes", "abc", "x abc xabcx ab y", "x [redacted] ab y"},
 		{"two bytes alone", "ab", "x ab, cab ab=1 y", "x [redacted] cab [redacted] y"},
 		{"one byte alone", "7", "x 7 17 y", "x [redacted] 17 y"},
+		{"two bytes beside a letter", "ab", "x éab abé ab, y", "x éab abé [redacted] y"},
 		{"nothing", "", "x y", "x y"},
 		{"white space", " \n", "x y", "x y"},
 		{"white space around it", "\n hunter2\n", "x hunter2 y", "x [redacted] y"},
 		{"one of its short words", "my cat sat there", "x cat pit y", "x [redacted] pit y"},
 		{"words wrapped", "a b c d e f", "x a b\n\tc d y", "x [redacted] y"},
+		{"what looks escaped, wrapped", "a%41b%42c%43", "x a%41\nb%42\nc%43 y", "x [redacted] y"},
 		{"set -x", `it's a $ecret`, `+ psql 'it'\''s a $ecret' x`, "+ psql [redacted] x"},
 		{"printf %q", `p$s wo(r)d;x`, `x p\$s\ wo\(r\)d\;x y`, "x [redacted] y"},
 		{"SQL quoting", `o'h'u'n't'e'r`, `x 'o''h''u''n''t''e''r' y`, "x [redacted] y"},
@@ -86,12 +90,14 @@ func TestForms(t *testing.T) {
 		{"JSON in an array", `["x", {"a": [["hunter2"]]}]`, "hunter2", "[redacted]"},
 		{"JSON in JSON", jsonOf(t, map[string]string{"a": userPassword}), "x " + password + " y", "x [redacted] y"},
 		{"JSON in JSON as text", jsonOf(t, map[string]string{"a": userPassword}), "x " + userPassword + " y", "x [redacted] y"},
+		{"a leaf of JSON in JSON", `{"a": "{\"b\": [\"hunt\", 47]}"}`, "x hunt 47 y", "x [redacted] y"},
 		{"a JSON string", `"hunt"`, "x hunt y", "x [redacted] y"},
 		{"as JSON", password, `{"a": ` + jsonOf(t, password) + `}`, `{"a": [redacted]`},
 		{"as JSON of ASCII", "pässwörd", `x "p\u00e4ssw\u00f6rd" y`, `x [redacted] y`},
 		{"as JSON with surrogates", "a😀b😀c", `x "a\ud83d\ude00b\ud83d\ude00c" y`, `x [redacted] y`},
 		{"in a query", password, "GET /?p=" + url.QueryEscape(password) + " 200", "GET [redacted] 200"},
 		{"in a path", password, "GET /" + url.PathEscape(password) + " 200", "GET [redacted] 200"},
+		{"all in per cent", "hunter2", "x %68%75%6E%74%65%72%32 y", "x [redacted] y"},
 		{"as encodeURIComponent", "a!b(c)d'e*f g", "GET /?p=a!b(c)d'e*f%20g 200", "GET [redacted] 200"},
 		{"in a URL", "hunter2", "connect postgres://app:hunter2@db/x: refused", "connect [redacted] refused"},
 		{"of a URL", "postgres://app:p%40ss@db/x", "x p@ss y", "x [redacted] y"},
@@ -102,14 +108,21 @@ func TestForms(t *testing.T) {
 		{"short Basic authorization", "pwd", "Basic " + base64Of("us:pwd!"), "Basic [redacted]"},
 		{"base64 of URLs", "\xfb\xff\xfe?>?>?>~~~", "x " + base64.RawURLEncoding.EncodeToString([]byte("\xfb\xff\xfe?>?>?>~~~")) + " y", "x [redacted] y"},
 		{"of base64", base64Of("hunter2 and more"), "x hunter2 y", "x [redacted] y"},
+		{"hex of base64", base64Of("\xff\x00\xfe\x01\xfd\x02\xfc"), "x ff00fe01fd02fc y", "x [redacted] y"},
 		{"hex", password, "x " + hex.EncodeToString([]byte(password)) + " y", "x [redacted] y"},
 		{"capital hex", password, fmt.Sprintf("x %X y", password), "x [redacted] y"},
 		{"hex with spaces", password, fmt.Sprintf("x % x y", password), "x [redacted] y"},
 		{"hex with colons", "hunter2", "x 68:75:6e:74:65:72:32 y", "x [redacted] y"},
 		{"hexdump", "hunter2", "0000000 6e75 6574 3272\n0000006\nx", "[redacted]\nx"},
+		{"hexdump of zeros", "hunter2", "0000000 6e75 6574 3272\n*\n0000040\nx", "[redacted]\nx"},
+		{"a list is no dump", "hunter2", "* hunter2\n* 0123456", "* [redacted]\n* 0123456"},
+		{"another dump", "hunter2", "0000000 6e75 6574 3272\nx\n0000000 1234\n0000002\n", "[redacted]\nx\n0000000 1234\n0000002\n"},
 		{"decimal", "hunter2", fmt.Sprint("x ", []byte("hunter2"), " y"), "x [redacted] y"},
 		{"decimal with commas", "hunter2", "x [104, 117, 110, 116] [104,117,110] y", "x [redacted] y"},
 		{"Go %q", "h\x01\"ü\n\\nter2", fmt.Sprintf("x %q y", "h\x01\"ü\n\\nter2"), "x [redacted] y"},
+		{"C escapes", "h\au\an\at\ae\ar\a2", `x "h\au\an\at\ae\ar\a2" y`, "x [redacted] y"},
+		{"NUL escapes", "h\x00u\x00n\x00t\x00e\x00r\x002", `x "h\0u\0n\0t\0e\0r\0002" y`, "x [redacted] y"},
+		{"Python ascii", "😀a😀b😀", `x '\U0001f600a\U0001f600b\U0001f600' y`, "x [redacted] y"},
 		{"Go %+q", "häußer2", fmt.Sprintf("x %+q y", "häußer2"), "x [redacted] y"},
 		{"Python repr of bytes", "h\xff\xfeter\xfd2", `x b'h\xff\xfeter\xfd2' y`, "x [redacted] y"},
 		{"octal escapes", "häußer2", `x $'h\303\244u\303\237er2' y`, "x [redacted] y"},
@@ -238,8 +251,8 @@ func TestMessagesStayReadable(t *testing.T) {
 
 // TestTerminalCodesGo: what is left is text, whatever was printed.
 func TestTerminalCodesGo(t *testing.T) {
-	const output = "\x1b[1;31mfailed\x1b[0m:\x07 50%\r100%\r\n\ttab \x1b]0;no end\x1b"
-	if got, want := redact.Text([]byte(output), values("hunter2")), "failed: 50%\n100%\n\ttab 0;no end"; got != want {
+	const output = "a\n\bb\b\x1b[1;31mfailed\x1b[0m:\x07 50%\r100%\r\n\ttab \x1b]0;no end\x1b"
+	if got, want := redact.Text([]byte(output), values("hunter2")), "a\nfailed: 50%\n100%\n\ttab 0;no end"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -47,6 +47,29 @@ func TestTailKeepsTheEnd(t *testing.T) {
 	})
 }
 
+func TestTailDroppedInSmallWrites(t *testing.T) {
+	var tail redact.Tail
+	for written := 0; written < 10*redact.TailSize; {
+		n, err := tail.Write([]byte(strings.Repeat("x", 1000)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if written += n; tail.Dropped() != (written > redact.TailSize) {
+			t.Fatalf("dropped %v after %d bytes", tail.Dropped(), written)
+		}
+	}
+	// After a slide exactly TailSize bytes are kept.
+	tail = redact.Tail{}
+	for range 3 {
+		if _, err := tail.Write([]byte(strings.Repeat("x", 3000))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !tail.Dropped() {
+		t.Error("nothing was dropped of 9000 bytes")
+	}
+}
+
 // TestTailCut: of a line whose head is lost nothing is kept that could be the
 // unrecognisable rest of a secret.
 func TestTailCut(t *testing.T) {
