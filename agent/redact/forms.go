@@ -156,7 +156,15 @@ func (f *forms) decimal(secret []byte, separator byte) {
 		if i > 0 {
 			f.encoded = append(f.encoded, separator)
 		}
-		f.encoded = strconv.AppendUint(f.encoded, uint64(c), 10)
+		f.encoded = append(f.encoded, decimals[c]...)
 	}
 	f.index.match(f.encoded)
 }
+
+// decimals holds every byte as a decimal number.
+var decimals = func() (table [256]string) {
+	for c := range table {
+		table[c] = strconv.Itoa(c)
+	}
+	return table
+}()

@@ -47,7 +47,7 @@ func newIndex(text []byte) *index {
 }
 
 func (x *index) slot(key uint64) (word int, bit uint64) {
-	hash := (key * 0x9e3779b97f4a7c15) >> x.shift
+	hash := (key * 0x9e3779b97f4a7c15) >> (x.shift & 63)
 	return int(hash >> 6), 1 << (hash & 63)
 }
 
@@ -99,11 +99,12 @@ func isWord(c byte) bool {
 // whole of it if it is shorter than one.
 func (x *index) match(form []byte) {
 	var b uint64
-	for at, c := range form {
+	first := form[:min(gram-1, len(form))]
+	for _, c := range first {
+		b = b<<8 | uint64(fold[c])
+	}
+	for _, c := range form[len(first):] {
 		b = (b<<8 | uint64(fold[c])) & gramMask
-		if at+1 < gram {
-			continue
-		}
 		k := key(gram, b)
 		if word, bit := x.slot(k); x.filter[word]&bit != 0 {
 			x.mark(k)
