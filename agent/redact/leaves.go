@@ -113,7 +113,8 @@ func (f *forms) leaf(text string) {
 		return
 	}
 	decoded, err := base64.StdEncoding.DecodeString(trimmed)
-	if err == nil && len(decoded) >= gram {
+	// Any letters may decode to something; a quote or dot left of it is no secret.
+	if err == nil && len(clean(nil, decoded)) >= gram {
 		f.part(decoded)
 	}
 }
