@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"maps"
 	"slices"
@@ -32,8 +33,12 @@ type applier struct {
 	// remember writes down what is held.
 	remember func(held []heldState)
 	// asked reports whether somebody is asking for a new version of a secret.
-	asked   func(secret string) bool
-	checker *checker
+	asked func(secret string) bool
+	// give is called when what files show has changed, before anybody is told.
+	give func()
+	// secretValues returns all values that output of commands must not show.
+	secretValues func() iter.Seq[secret.Value]
+	checker      *checker
 
 	// freshLibrary has included files read again.
 	freshLibrary func()
@@ -66,6 +71,7 @@ func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
 		published: func(*output, *content) {},
 		remember:  func([]heldState) {},
 		asked:     func(string) bool { return false },
+		give:      func() {},
 		byHand:    map[string]string{},
 		checker:   newChecker(),
 	}
@@ -177,6 +183,7 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 	a.collect()
 	at := time.Now()
 	a.serve(snap)
+	a.give()
 	for _, c := range done {
 		c.output.at = at
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -218,6 +219,22 @@ func (v versions) lookup(name string) (*secret.Version, error) {
 		return nil, &notReadError{name: name, err: &secret.Error{Kind: secret.NotFound, ID: name}}
 	default:
 		return version, nil
+	}
+}
+
+// and returns the values of v, and then more.
+func (v versions) and(more iter.Seq[secret.Value]) iter.Seq[secret.Value] {
+	return func(yield func(secret.Value) bool) {
+		for _, version := range v {
+			if version != nil && (!yield(version.Text) || !yield(version.Binary)) {
+				return
+			}
+		}
+		for value := range more {
+			if !yield(value) {
+				return
+			}
+		}
 	}
 }
 

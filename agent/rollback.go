@@ -37,6 +37,7 @@ func (a *applier) rollBack(target string, told notify.Change) {
 		defer a.owe(nil)
 		if err = a.putBack(back); err == nil {
 			a.refuse(target, back)
+			a.give()
 			for _, d := range debts {
 				a.tell(d.Target, d.Change)
 			}
