@@ -74,8 +74,10 @@ type Agent struct {
 	// what the last agent owed, until the notifier has taken it over.
 	pending, restored atomic.Pointer[[]notify.Debt]
 	// held is what checks have refused.
-	held   atomic.Pointer[[]heldState]
-	health health
+	held atomic.Pointer[[]heldState]
+	// refused is what programs were refused with, as it was written down last.
+	refused atomic.Pointer[[]refusedState]
+	health  health
 	// served and noted are the generations that the endpoint serves and that
 	// Status shows.
 	served, noted generations
@@ -306,6 +308,7 @@ func (a *Agent) retryTimer() <-chan time.Time {
 func (a *Agent) pass(ctx context.Context, heal bool) {
 	a.apply.heed(a.replies.take())
 	snap := a.store.Snapshot()
+	a.rememberRefused()
 	a.apply.pass(ctx, snap, heal)
 	a.assess(snap)
 	a.note(snap)

@@ -214,6 +214,9 @@ func (a *Agent) applyChild(snap *store.Snapshot) {
 	if c.made == nil || !c.made.deps.current(snap) {
 		c.made = c.spec.render(snap, a.optional, os.Environ())
 	}
+	if a.unsettled(c, snap) {
+		return
+	}
 	next := c.spec.program
 	next.Env = c.made.env
 	if c.made.err == nil && c.made.waiting == "" {
@@ -237,6 +240,22 @@ func (a *Agent) applyChild(snap *store.Snapshot) {
 	if c.set(&next) {
 		a.recordEnvironment(c.made.deps)
 	}
+}
+
+// unsettled reports whether the environment needs a secret of which it is not known yet
+// what to show, and the child waits for that: one that runs for as long as it takes, and
+// one that is yet to be started as files do that are missing.
+func (a *Agent) unsettled(c *supervised, snap *store.Snapshot) bool {
+	patience := time.Duration(huntTime)
+	if c.opts.Once {
+		patience = min(patience, c.opts.Wait/2)
+	}
+	for name := range c.made.deps {
+		if e, _ := snap.Get(name); e.Unsettled != nil && (c.program != nil || a.clock()-e.Unsettled.Since < patience) {
+			return true
+		}
+	}
+	return false
 }
 
 // optional reports whether a configured secret may be absent.

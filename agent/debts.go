@@ -27,7 +27,11 @@ func (a *Agent) saveState() {
 		// A debt passes from these to the notifier: asked first, they hold what it
 		// does not owe yet.
 		pending, restored := *a.pending.Load(), *a.restored.Load()
-		return state{Debts: slices.Concat(a.notifier.Owed(), pending, restored), Held: *a.held.Load()}
+		st := state{Debts: slices.Concat(a.notifier.Owed(), pending, restored), Held: *a.held.Load()}
+		if refused := a.refused.Load(); refused != nil {
+			st.Refused = *refused
+		}
+		return st
 	})
 	if err != nil {
 		a.log.Warn("cannot write down what is owed and held; a crash now would lose it", attrs(err)...)
@@ -56,6 +60,8 @@ func (a *Agent) loadState() {
 	}
 	a.restored.Store(&st.Debts)
 	a.held.Store(&st.Held)
+	a.refused.Store(&st.Refused)
+	a.refresh.recall(st.Refused)
 	a.apply.recall(st.Held)
 	for _, d := range st.Debts {
 		a.apply.doubted(d)

@@ -15,6 +15,8 @@ const (
 	// read comes. Secrets Manager is eventually consistent (ListSecrets, API
 	// reference): one read may answer with the past.
 	confirmDelay = time.Second
+	// unreadCeiling is the longest time between two tries at what files wait for.
+	unreadCeiling = 30 * time.Second
 	// maxSeen bounds the version ids remembered of a secret.
 	maxSeen = 32
 )
@@ -42,9 +44,9 @@ type schedule struct {
 	// pending says that files and environment show the pending version once the
 	// current one was refused.
 	pending bool
-	// spurned is the pending version that was refused last while they showed it.
-	spurned   string
-	spurnedAt time.Duration
+	// unsettled counts in how many reads on end it could not be settled which version
+	// they show.
+	unsettled int
 	// expect is what a version has to be, or nil. held is the last version id that
 	// was not, of which the log says so.
 	expect *expectation
@@ -169,12 +171,16 @@ func (s *schedule) backoff(kind secret.Kind, haveValue bool) time.Duration {
 	base, ceiling := time.Second, min(s.interval, 5*time.Minute)
 	switch {
 	case !haveValue:
-		ceiling = min(s.interval, 30*time.Second)
+		ceiling = min(s.interval, unreadCeiling)
 	case kind == secret.Throttled:
 		base, ceiling = 5*time.Second, max(2*s.interval, 15*time.Minute)
 	}
-	base = min(base, s.interval)
-	d := min(base<<min(s.failures-1, 20), ceiling)
+	return retryAfter(s.failures, min(base, s.interval), ceiling)
+}
+
+// retryAfter returns the time to the next try after so many failures on end.
+func retryAfter(failures int, base, ceiling time.Duration) time.Duration {
+	d := min(base<<min(failures-1, 20), ceiling)
 	return time.Duration(float64(d) * (0.5 + 0.5*rand.Float64()))
 }
 

@@ -1,0 +1,232 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"secretsd/agent/source/local"
+)
+
+const shownSecret = "refresh: {interval: 1h}\nsecrets: [{name: db, id: prod/db, pending: true}]\nfiles: [{path: DIR/out, contents: '{{ secret \"db\" }}'}]\n"
+
+// beforePending has fault answer in the place of each read of AWSPENDING that a round
+// makes after one of AWSCURRENT. The service does not say which is which.
+func (r *running) beforePending(fault func() *local.Fault) {
+	n := 0
+	r.svc.SetFault(func(op, _ string) *local.Fault {
+		if op != "GetSecretValue" {
+			return nil
+		}
+		if n++; n%2 == 1 {
+			return nil
+		}
+		return fault()
+	})
+}
+
+// noPending has reads of AWSPENDING fail with code, of which the SDK tries none again.
+func (r *running) noPending(code string) {
+	r.beforePending(func() *local.Fault { return &local.Fault{Code: code, Status: 400} })
+}
+
+// shownPending starts an agent whose files show the pending version "two" of a secret
+// whose current one is "one".
+func shownPending(t *testing.T, conf string, body func(r *running, first string)) {
+	runAgent(t, conf, func(r *running) {
+		must(t, r.svc.Put("prod/db", "one"))
+		must(t, r.svc.Put("prod/other", "x"))
+	}, func(r *running) {
+		r.after(time.Second)
+		first := r.versionID()
+		r.pend(pendingOne, "two")
+		r.refused(first)
+		if got := r.file("out"); got != "two" {
+			t.Fatalf("the file holds %q", got)
+		}
+		body(r, first)
+	})
+}
+
+func (r *running) published() int { return strings.Count(r.log.String(), "published file") }
+
+func TestAfterARestartFilesStillShowThePendingVersion(t *testing.T) {
+	shownPending(t, shownSecret, func(r *running, first string) {
+		before := r.published()
+		for range 3 {
+			r.restart(shownSecret)
+		}
+		if st := r.agent.Status().Secrets[0]; r.file("out") != "two" || r.published() != before || st.Pending != pendingOne || st.VersionID != first {
+			t.Errorf("the file holds %q, was written %d times, status is %+v", r.file("out"), r.published()-before, st)
+		}
+		data, err := os.ReadFile(filepath.Join(r.dir, "state", stateFile))
+		must(t, err)
+		if !bytes.Contains(data, []byte(pendingOne)) || bytes.Contains(data, []byte("two")) {
+			t.Errorf("the state is %s", data)
+		}
+		// A file that is missing is made of it.
+		must(t, os.Remove(filepath.Join(r.dir, "out")))
+		r.restart(shownSecret)
+		if got := r.file("out"); got != "two" {
+			t.Errorf("the missing file holds %q", got)
+		}
+		// The end of the rotation is the end of it, and a rotation that is taken back by
+		// hand afterwards is no reason to look at AWSPENDING.
+		r.finish(first, pendingOne)
+		r.after(2 * time.Hour)
+		r.finish(pendingOne, first)
+		r.after(2 * time.Hour)
+		r.restart(shownSecret)
+		if got := r.file("out"); got != "one" {
+			t.Errorf("after all of it the file holds %q", got)
+		}
+	})
+}
+
+// TestWhatARestartFinds has the source be another than it was, in each way that
+// matters.
+func TestWhatARestartFinds(t *testing.T) {
+	for name, row := range map[string]struct {
+		change func(r *running, first string)
+		conf   string
+		want   string
+	}{
+		"the rotation is over":    {func(r *running, first string) { r.finish(first, pendingOne) }, shownSecret, "two"},
+		"another pending version": {func(r *running, _ string) { r.pend(pendingTwo, "three") }, shownSecret, "three"},
+		"none": {func(r *running, _ string) {
+			r.call("UpdateSecretVersionStage", map[string]any{"SecretId": "prod/db", "VersionStage": "AWSPENDING", "RemoveFromVersionId": pendingOne})
+		}, shownSecret, "one"},
+		"the refused one": {func(r *running, first string) {
+			r.call("UpdateSecretVersionStage", map[string]any{"SecretId": "prod/db", "VersionStage": "AWSPENDING", "RemoveFromVersionId": pendingOne, "MoveToVersionId": first})
+		}, shownSecret, "one"},
+		"not what is expected": {func(r *running, _ string) { r.pend(pendingTwo, "3") }, strings.Replace(shownSecret, "pending: true", "pending: true, expect: {min_bytes: 2}", 1), "one"},
+		"not wanted":           {func(*running, string) {}, strings.Replace(shownSecret, ", pending: true", "", 1), "one"},
+		"denied":               {func(r *running, _ string) { r.noPending("AccessDeniedException") }, shownSecret, "one"},
+		"the secret was made anew": {func(r *running, first string) {
+			r.call("DeleteSecret", map[string]any{"SecretId": "prod/db", "ForceDeleteWithoutRecovery": true})
+			// With the ids that it had, as no service would give them.
+			r.call("CreateSecret", map[string]any{"Name": "prod/db", "SecretString": "new", "ClientRequestToken": first})
+			r.pend(pendingOne, "newer")
+		}, shownSecret, "new"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			shownPending(t, shownSecret, func(r *running, first string) {
+				row.change(r, first)
+				r.restart(row.conf)
+				if got := r.file("out"); got != row.want {
+					t.Errorf("the file holds %q, want %q", got, row.want)
+				}
+			})
+		})
+	}
+}
+
+// TestAnOutageOfThePendingVersionAtTheStart: the file that is there is the best that is
+// known, however long it takes, and one that is missing is not left out for ever.
+func TestAnOutageOfThePendingVersionAtTheStart(t *testing.T) {
+	conf := strings.Replace(shownSecret, "files: [", "files: [{path: DIR/more, contents: '{{ secret \"db\" }}'}, ", 1)
+	shownPending(t, conf, func(r *running, first string) {
+		must(t, os.Remove(filepath.Join(r.dir, "more")))
+		r.noPending("InternalFailure")
+		r.restart(conf)
+		if st := r.agent.Status(); !st.Secrets[0].Unsettled || st.Secrets[0].Error == "" || st.Files[0].State != FileWaiting || st.Files[1].State != FileWaiting || st.Ready {
+			t.Errorf("status is %+v", st)
+		}
+		if r.file("out") != "two" || !strings.Contains(r.file("more"), "no such file") {
+			t.Errorf("the files hold %q and %q", r.file("out"), r.file("more"))
+		}
+		// One more restart forgets nothing.
+		r.restart(conf)
+		r.after(2 * time.Minute)
+		if st := r.agent.Status(); r.file("out") != "two" || r.file("more") != "one" || !st.Ready {
+			t.Errorf("after a while the files hold %q and %q, ready %v", r.file("out"), r.file("more"), st.Ready)
+		}
+		if n := strings.Count(r.log.String(), "AWSPENDING cannot be read"); n != 2 {
+			t.Errorf("it was said %d times, want once by each agent", n)
+		}
+		r.after(5 * time.Hour)
+		if r.file("out") != "two" {
+			t.Errorf("after hours the file holds %q", r.file("out"))
+		}
+		r.svc.SetFault(nil)
+		r.after(time.Minute)
+		if st := r.agent.Status().Secrets[0]; r.file("out") != "two" || r.file("more") != "two" || st.Pending != pendingOne || st.Unsettled {
+			t.Errorf("afterwards the files hold %q and %q, status is %+v", r.file("out"), r.file("more"), st)
+		}
+	})
+}
+
+// TestAReloadKeepsWhatWasRefused: of a secret that has another name, or is read another
+// way, the agent knows the same.
+func TestAReloadKeepsWhatWasRefused(t *testing.T) {
+	shownPending(t, shownSecret, func(r *running, first string) {
+		before := r.published()
+		renamed := strings.ReplaceAll(shownSecret, "db", "account")
+		renamed = strings.ReplaceAll(renamed, "prod/account", "prod/db")
+		must(t, r.agent.Reload(context.Background(), r.config(renamed)))
+		r.after(time.Second)
+		byARN := strings.Replace(shownSecret, "id: prod/db", "id: "+r.agent.Status().Secrets[0].ARN, 1)
+		must(t, r.agent.Reload(context.Background(), r.config(byARN)))
+		r.after(time.Second)
+		if st := r.agent.Status().Secrets[0]; r.file("out") != "two" || r.published() != before || st.Pending != pendingOne || st.VersionID != first {
+			t.Errorf("the file holds %q, was written %d times, status is %+v", r.file("out"), r.published()-before, st)
+		}
+	})
+}
+
+// TestASpurnedVersionStaysSoForAMinute through a reload that renames the secret, and
+// through a restart.
+func TestASpurnedVersionStaysSoForAMinute(t *testing.T) {
+	shownPending(t, shownSecret, func(r *running, first string) {
+		r.refused(pendingOne)
+		if got := r.file("out"); got != "one" {
+			t.Fatalf("the file holds %q", got)
+		}
+		r.restart(shownSecret)
+		if got := r.refused(first); got.Pending == nil || r.file("out") != "one" {
+			t.Errorf("%+v, the file holds %q", got, r.file("out"))
+		}
+		must(t, r.agent.Reload(context.Background(), r.config(strings.Replace(shownSecret, "interval: 1h", "interval: 2h", 1))))
+		r.after(time.Second)
+		if got := r.refused(first); got.Pending == nil || r.file("out") != "one" {
+			t.Errorf("after a reload: %+v, the file holds %q", got, r.file("out"))
+		}
+		r.after(huntTime)
+		if got := r.refused(first); got.Pending == nil || r.file("out") != "two" {
+			t.Errorf("later: %+v, the file holds %q", got, r.file("out"))
+		}
+	})
+}
+
+// TestTheEndOfARotationIsNoWithdrawal has finishSecret come between the reads of
+// AWSCURRENT and of AWSPENDING, which the service takes the label from by then.
+func TestTheEndOfARotationIsNoWithdrawal(t *testing.T) {
+	for _, how := range []string{"running", "restarted"} {
+		t.Run(how, func(t *testing.T) {
+			shownPending(t, shownSecret, func(r *running, first string) {
+				ended := false
+				r.beforePending(func() *local.Fault {
+					if !ended {
+						ended = true
+						r.finish(first, pendingOne)
+						r.call("UpdateSecretVersionStage", map[string]any{"SecretId": "prod/db", "VersionStage": "AWSPENDING", "RemoveFromVersionId": pendingOne})
+					}
+					return nil
+				})
+				before := r.published()
+				if how == "restarted" {
+					r.restart(shownSecret)
+				} else {
+					r.after(3 * time.Hour)
+				}
+				if !ended || r.file("out") != "two" || r.published() != before || r.versionID() != pendingOne {
+					t.Errorf("ended %v, the file holds %q, was written %d times, the version is %s", ended, r.file("out"), r.published()-before, r.versionID())
+				}
+			})
+		})
+	}
+}
