@@ -204,12 +204,12 @@ func (r *refresher) setPending(s *schedule, v *secret.Version, when func(store.E
 // v cannot be under all of them. r.mu is held.
 func (r *refresher) shownAs(s *schedule, v *secret.Version) (names map[string]secret.Ref, ok bool) {
 	now := r.secrets[s.name]
-	if now == nil || now.ref != s.ref || !now.pending {
+	if now == nil || now.ref != s.ref || !now.pending || v != nil && now.unfit() != nil {
 		return nil, false
 	}
 	names = map[string]secret.Ref{}
-	for _, k := range now.kin {
-		if k.ref != s.ref || !k.pending {
+	for _, k := range now.kin() {
+		if !k.pending || !now.is(k) {
 			continue
 		}
 		if v != nil && k.expect.check(v, time.Now()) != nil {
@@ -228,9 +228,9 @@ func (r *refresher) shownOf(u *store.Update) *secret.Version {
 	if s == nil || !s.pending || u.Version == nil {
 		return nil
 	}
-	for _, k := range s.kin {
+	for _, k := range s.kin() {
 		e, _ := snap.Get(k.name)
-		if k.ref == s.ref && e.Pending != nil && e.Version.VersionID == u.Version.VersionID {
+		if s.is(k) && e.Pending != nil && e.Version.VersionID == u.Version.VersionID {
 			return e.Pending
 		}
 	}

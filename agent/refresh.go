@@ -84,6 +84,7 @@ func (r *refresher) configure(src fetcher, secrets []*schedule) {
 			s.failed = old.failed
 		}
 		if e, ok := snap.Get(s.name); ok && e.Version != nil {
+			s.arn = e.Version.ARN
 			if old := r.secrets[s.name]; old != nil && old.ref == s.ref {
 				s.seen, s.confirming, s.failures = old.seen, old.confirming, old.failures
 				if reflect.DeepEqual(old.expect, s.expect) { // else what was held may be right now
@@ -93,7 +94,7 @@ func (r *refresher) configure(src fetcher, secrets []*schedule) {
 		}
 		next[s.name] = s
 	}
-	pairStages(next)
+	link(next)
 	r.secrets = next
 	r.poke()
 }
@@ -182,7 +183,7 @@ func (r *refresher) startRounds(due []*schedule) {
 	}
 	for _, s := range due {
 		add(s)
-		for _, k := range s.kin {
+		for _, k := range s.kin() {
 			add(k)
 		}
 	}
@@ -216,6 +217,7 @@ func (r *refresher) round(ctx context.Context, src fetcher, group []*schedule) {
 	var updates []store.Update
 	var say []func()
 	r.mu.Lock()
+	r.learn(group, outcomes, &say)
 	if r.source == src { // else a reload chose another one meanwhile
 		updates = r.judgeRound(group, outcomes, began, &say)
 	}

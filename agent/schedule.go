@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"secretsd/agent/secret"
@@ -51,12 +52,12 @@ type schedule struct {
 	// was not, of which the log says so.
 	expect *expectation
 	held   string
-	// kin are all that are read together with it, itself among them: those of the same
-	// label of the same secret, and of AWSPREVIOUS beside AWSCURRENT.
-	kin []*schedule
-	// pair is the schedule of AWSCURRENT beside AWSPREVIOUS, or the other way
-	// round, of the same secret; they are read together.
-	pair *schedule
+	// arn is the one that its reads have brought, or empty, and links are what that
+	// tells of others.
+	arn   string
+	links atomic.Pointer[links]
+	// unfitSaid is why pending cannot be, as the log has said it.
+	unfitSaid string
 }
 
 // early returns how long before its time s may be read along with those that
@@ -128,7 +129,7 @@ func (r *refresher) hold(s *schedule, u store.Update, why error, had *secret.Ver
 		})
 	}
 	u.Version = nil
-	if s.pair != nil && s.ref.Stage == secret.StagePrevious {
+	if s.pair() != nil && s.ref.Stage == secret.StagePrevious {
 		u.Err, u.Drop = err, true
 		return u
 	}
