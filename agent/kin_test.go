@@ -17,10 +17,18 @@ import (
 // TestOneSecretByNameAndByARNHasOneVersion has each label under a name and under ARNs,
 // with intervals of their own, and rotations at any time. AWSPREVIOUS has no version at
 // first.
+//
+// The name may end as the ARN of another one does.
 func TestOneSecretByNameAndByARNHasOneVersion(t *testing.T) {
+	for _, name := range []string{"s", "s-abcdef"} {
+		t.Run(name, func(t *testing.T) { hasOneVersion(t, name) })
+	}
+}
+
+func hasOneVersion(t *testing.T, name string) {
 	src := newFakeSource()
-	whole := arnOf("s")
-	ids := []string{"s", whole, strings.TrimSuffix(whole, "-AbCdEf")}
+	whole := arnOf(name)
+	ids := []string{name, whole, strings.TrimSuffix(whole, "-AbCdEf")}
 	var secrets []*schedule
 	for i, id := range ids {
 		c, p := every(fmt.Sprint("cur", i), time.Minute*time.Duration(1+7*i)), every(fmt.Sprint("prev", i), time.Minute*time.Duration(1+3*i))
@@ -75,6 +83,27 @@ func (f *fakeSource) unlabel(ref secret.Ref) {
 	defer f.mu.Unlock()
 	f.answer[ref] = source.Result{Ref: ref, Err: &secret.Error{Kind: secret.NotFound, ID: ref.ID,
 		Message: "Secrets Manager can't find the specified secret value for staging label: " + ref.Stage}}
+}
+
+// TestWhatWasNeverReadIsReadWithWhatItMayBe has a rotation come before the first read of
+// AWSCURRENT, and after that of AWSPREVIOUS, which had no version.
+func TestWhatWasNeverReadIsReadWithWhatItMayBe(t *testing.T) {
+	src := newFakeSource()
+	current, previous := every("cur", time.Hour), every("prev", time.Hour)
+	current.ref = secret.Current("s")
+	previous.ref = secret.Ref{ID: arnOf("s"), Stage: secret.StagePrevious}
+	src.fail(current.ref, secret.Throttled)
+	src.unlabel(previous.ref)
+	refreshing(t, src, []*schedule{current, previous}, func(_ *refresher, st *store.Store) {
+		time.Sleep(100 * time.Millisecond)
+		src.set(current.ref, "v2", "two")
+		src.set(previous.ref, "v1", "one")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if c, p := held(st, "cur"), held(st, "prev"); c != "v2" || p != "v1" {
+			t.Errorf("the pair is %q and %q", c, p)
+		}
+	})
 }
 
 // TestSecretsThatOnlyLookAlikeAreKeptApart has ids that may mean one secret, of which

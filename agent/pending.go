@@ -53,9 +53,6 @@ func (a *Agent) pendingOf(ctx context.Context, q endpoint.Query, refused []strin
 	case r.onDemand != nil:
 		p.interval = r.onDemand.Interval.Std()
 	}
-	if p.shown {
-		a.refresh.refusePending(p.secret, refused)
-	}
 	if ref.Stage != secret.StageCurrent || !asker && !p.shown {
 		return nil, false, nil
 	}
@@ -170,9 +167,23 @@ func (r *refresher) isSpurned(arn, versionID string) bool {
 
 func (r *refresher) isFresh(s spurn) bool { return r.clock()-s.at < huntTime }
 
+// shows reports whether files and environment show a pending version that is one of
+// those refused.
+func (r *refresher) shows(p *pendingHunt, refused []string) bool {
+	if p == nil || !p.shown {
+		return false
+	}
+	e, _ := r.store.Snapshot().Get(p.secret.name)
+	return e.Pending != nil && slices.Contains(refused, e.Pending.VersionID)
+}
+
 // refusePending has files and environment show the current version again if the
 // pending one that they show was refused.
-func (r *refresher) refusePending(s *schedule, refused []string) {
+func (r *refresher) refusePending(p *pendingHunt, refused []string) {
+	if !r.shows(p, refused) {
+		return
+	}
+	s := p.secret
 	if r.setPending(s, nil, func(e store.Entry) bool {
 		if e.Pending == nil || !slices.Contains(refused, e.Pending.VersionID) {
 			return false

@@ -223,10 +223,28 @@ func TestTheEndOfARotationIsNoWithdrawal(t *testing.T) {
 				} else {
 					r.after(3 * time.Hour)
 				}
-				if !ended || r.file("out") != "two" || r.published() != before || r.versionID() != pendingOne {
+				if !ended || r.file("out") != "two" || r.published() != before || r.versionID() != pendingOne ||
+					strings.Contains(r.log.String(), "withdrawn") || strings.Contains(r.log.String(), "there no more") {
 					t.Errorf("ended %v, the file holds %q, was written %d times, the version is %s", ended, r.file("out"), r.published()-before, r.versionID())
 				}
 			})
 		})
 	}
+}
+
+// TestARotationThatEndedUnseenIsNoWayBack: who is refused with what was pending once is
+// not given, in the next rotation, what was refused in the one before.
+func TestARotationThatEndedUnseenIsNoWayBack(t *testing.T) {
+	shownPending(t, shownSecret, func(r *running, first string) {
+		r.finish(first, pendingOne)
+		r.pend(pendingTwo, "three")
+		r.after(time.Second) // else what was just read would count as read again
+		before := r.published()
+		if got := r.refused(pendingOne); got.Pending == nil || got.VersionID != pendingTwo {
+			t.Errorf("%+v", got)
+		}
+		if r.file("out") != "three" || r.published() != before+1 {
+			t.Errorf("the file holds %q, was written %d times", r.file("out"), r.published()-before)
+		}
+	})
 }

@@ -128,7 +128,10 @@ func (a *Agent) hunt(ctx context.Context, q endpoint.Query, refused []string, ho
 		return hunted{}, err
 	}
 	h := hunted{found: had, before: had.Version.VersionID}
-	if len(refused) > 0 && !slices.Contains(refused, h.before) {
+	// Where the pending version was refused the current one may have moved unseen, and
+	// what the agent has of it was refused before.
+	spurns := a.refresh.shows(p, refused)
+	if len(refused) > 0 && !slices.Contains(refused, h.before) && !spurns {
 		h.changed = true
 		return h, nil
 	}
@@ -137,7 +140,10 @@ func (a *Agent) hunt(ctx context.Context, q endpoint.Query, refused []string, ho
 		turn := time.Now()
 		if had, err = a.readAgain(ctx, q, once, gap/2); err == nil {
 			id := had.Version.VersionID
-			h.found, h.changed = had, id != h.before && !slices.Contains(refused, id)
+			h.found, h.changed = had, (spurns || id != h.before) && !slices.Contains(refused, id)
+		}
+		if err == nil || !worthAnother(err) {
+			a.refresh.refusePending(p, refused)
 		}
 		if err == nil && !h.changed {
 			h.pending = a.readPending(ctx, p, had, turn)
