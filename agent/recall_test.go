@@ -7,9 +7,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"secretsd/agent/secret"
 	"secretsd/agent/source/local"
+	"secretsd/agent/store"
+	"secretsd/sinks/endpoint"
 )
 
 const shownSecret = "refresh: {interval: 1h}\nsecrets: [{name: db, id: prod/db, pending: true}]\nfiles: [{path: DIR/out, contents: '{{ secret \"db\" }}'}]\n"
@@ -97,6 +101,20 @@ func TestWhatARestartFinds(t *testing.T) {
 	}{
 		"the rotation is over":    {func(r *running, first string) { r.finish(first, pendingOne) }, shownSecret, "two"},
 		"another pending version": {func(r *running, _ string) { r.pend(pendingTwo, "three") }, shownSecret, "three"},
+		"the next rotation has begun": {func(r *running, first string) {
+			r.finish(first, pendingOne)
+			r.pend(pendingTwo, "three")
+		}, shownSecret, "two"},
+		"a pending version that was refused": {func(r *running, first string) {
+			r.refused(pendingOne)
+			r.pend(pendingTwo, "three")
+			r.after(time.Second)
+			r.refused(first)
+			if got := r.file("out"); got != "three" {
+				r.t.Errorf("before the restart the file holds %q", got)
+			}
+			r.call("UpdateSecretVersionStage", map[string]any{"SecretId": "prod/db", "VersionStage": "AWSPENDING", "RemoveFromVersionId": pendingTwo, "MoveToVersionId": pendingOne})
+		}, shownSecret, "one"},
 		"none": {func(r *running, _ string) {
 			r.call("UpdateSecretVersionStage", map[string]any{"SecretId": "prod/db", "VersionStage": "AWSPENDING", "RemoveFromVersionId": pendingOne})
 		}, shownSecret, "one"},
@@ -123,6 +141,60 @@ func TestWhatARestartFinds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWhatIsOverIsForgotten: a pending version that comes later is none that anybody was
+// refused beside, and of secrets that are not configured any more nothing is kept.
+func TestWhatIsOverIsForgotten(t *testing.T) {
+	kept := func(r *running) bool {
+		data, err := os.ReadFile(filepath.Join(r.dir, "state", stateFile))
+		must(t, err)
+		return bytes.Contains(data, []byte(pendingOne))
+	}
+	shownPending(t, shownSecret, func(r *running, _ string) {
+		r.call("UpdateSecretVersionStage", map[string]any{"SecretId": "prod/db", "VersionStage": "AWSPENDING", "RemoveFromVersionId": pendingOne})
+		r.restart(shownSecret)
+		r.pend(pendingTwo, "three")
+		r.after(3 * time.Hour)
+		r.restart(shownSecret)
+		if got := r.file("out"); got != "one" || kept(r) {
+			t.Errorf("the file holds %q, kept %v", got, kept(r))
+		}
+	})
+	shownPending(t, shownSecret, func(r *running, _ string) {
+		if !kept(r) {
+			t.Error("it is not kept")
+		}
+		r.restart(strings.Replace(shownSecret, "prod/db", "prod/other", 1))
+		r.after(time.Hour)
+		if kept(r) {
+			t.Error("it is kept for ever")
+		}
+	})
+}
+
+// TestAPendingVersionOfTheSecretBeforeIsNotShownAgain has the secret be made anew between
+// the reads of its two labels, with the same ids.
+func TestAPendingVersionOfTheSecretBeforeIsNotShownAgain(t *testing.T) {
+	src := newFakeSource()
+	s := every("db", time.Minute)
+	s.pending = true
+	pending := secret.Ref{ID: "db", Stage: secret.StagePending}
+	src.set(s.ref, "v1", "one")
+	refreshing(t, src, []*schedule{s}, func(r *refresher, st *store.Store) {
+		time.Sleep(time.Second)
+		r.showPending(s, []string{"v1"}, newVersion(pending, "v2", "two"))
+		src.set(pending, "v2", "another")
+		src.answer[pending].Version.ARN += "-other"
+		renamed := every("account", time.Minute)
+		renamed.ref, renamed.pending = s.ref, true
+		r.configure(src, []*schedule{renamed})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if e, _ := st.Snapshot().Get("account"); e.Version == nil || e.Pending != nil || e.Unsettled != nil || len(src.of(pending)) != 1 {
+			t.Errorf("AWSPENDING was read %d times, the entry is %+v", len(src.of(pending)), e)
+		}
+	})
 }
 
 // TestAnOutageOfThePendingVersionAtTheStart: the file that is there is the best that is
@@ -233,18 +305,30 @@ func TestTheEndOfARotationIsNoWithdrawal(t *testing.T) {
 }
 
 // TestARotationThatEndedUnseenIsNoWayBack: who is refused with what was pending once is
-// not given, in the next rotation, what was refused in the one before.
+// not given, in the next rotation, what was refused in the one before. Also where the
+// secret was read a moment ago, or as often as clients may have it read.
 func TestARotationThatEndedUnseenIsNoWayBack(t *testing.T) {
-	shownPending(t, shownSecret, func(r *running, first string) {
-		r.finish(first, pendingOne)
-		r.pend(pendingTwo, "three")
-		r.after(time.Second) // else what was just read would count as read again
-		before := r.published()
-		if got := r.refused(pendingOne); got.Pending == nil || got.VersionID != pendingTwo {
-			t.Errorf("%+v", got)
-		}
-		if r.file("out") != "three" || r.published() != before+1 {
-			t.Errorf("the file holds %q, was written %d times", r.file("out"), r.published()-before)
-		}
-	})
+	for name, reads := range map[string]int{"a moment ago": 0, "too often": 10} {
+		t.Run(name, func(t *testing.T) {
+			shownPending(t, shownSecret, func(r *running, first string) {
+				for range reads {
+					_, err := r.agent.Read(context.Background(), endpoint.Query{ID: "db", Refresh: true})
+					must(t, err)
+				}
+				time.Sleep(10 * time.Millisecond)
+				r.finish(first, pendingOne)
+				r.pend(pendingTwo, "three")
+				before := r.published()
+				if got := r.refused(pendingOne); got.VersionID == first {
+					t.Errorf("%+v", got)
+				}
+				if got := r.refused(pendingOne); got.Pending == nil || got.VersionID != pendingTwo {
+					t.Errorf("asked again: %+v", got)
+				}
+				if r.file("out") != "three" || r.published() != before+1 {
+					t.Errorf("the file holds %q, was written %d times", r.file("out"), r.published()-before)
+				}
+			})
+		})
+	}
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // stateDir is the directory that holds what must survive a crash: the
-// notifications owed and what is held. It is locked while the agent runs. No secret value, nor
+// notifications owed, what is held and what was refused. It is locked while the agent runs. No secret value, nor
 // anything derived from one, is ever in it.
 type stateDir struct {
 	root *os.Root

@@ -29,6 +29,8 @@ type rotating struct {
 	t      *testing.T
 	client *secretsmanager.Client
 	denied atomic.Bool
+	// broken has reads of AWSPENDING fail as in an outage.
+	broken atomic.Bool
 	first  string
 	audit  string
 	agent  *process
@@ -46,6 +48,10 @@ func startRotating(t *testing.T, secrets, rest string) *rotating {
 			w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, `{"__type":"AccessDeniedException","Message":"User is not authorized to perform: secretsmanager:GetSecretValue"}`)
+			return
+		}
+		if r.broken.Load() && bytes.Contains(body, []byte(`"AWSPENDING"`)) {
+			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
 		req.Body = io.NopCloser(bytes.NewReader(body))
