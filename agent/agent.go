@@ -49,8 +49,10 @@ type Agent struct {
 	apply    *applier
 	onDemand *onDemand
 	limits   *limits
-	// saidPending is what was said of reads of AWSPENDING.
+	// saidPending is what was said of reads of AWSPENDING, and refused what programs
+	// were refused with, as it was written down last.
 	saidPending said
+	refused     atomic.Pointer[[]refusedState]
 	watcher     *watcher
 	child       *supervised
 	// open are the connections of all listeners but the control socket, which
@@ -74,10 +76,8 @@ type Agent struct {
 	// what the last agent owed, until the notifier has taken it over.
 	pending, restored atomic.Pointer[[]notify.Debt]
 	// held is what checks have refused.
-	held atomic.Pointer[[]heldState]
-	// refused is what programs were refused with, as it was written down last.
-	refused atomic.Pointer[[]refusedState]
-	health  health
+	held   atomic.Pointer[[]heldState]
+	health health
 	// served and noted are the generations that the endpoint serves and that
 	// Status shows.
 	served, noted generations
@@ -161,6 +161,7 @@ func (a *Agent) start(b *build) {
 	a.held.Store(&[]heldState{})
 	a.refresh = newRefresher(a.store, b.source, b.secrets, a.clock, a.log)
 	a.refresh.wrapper = a.opts.Child.Once
+	a.refused.Store(&[]refusedState{})
 	a.onDemand = newOnDemand(a.clock, a.log, a.refresh.fetcher)
 	a.configureOnDemand(b, true)
 	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled, Child: a.childProcess})

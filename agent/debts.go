@@ -27,11 +27,7 @@ func (a *Agent) saveState() {
 		// A debt passes from these to the notifier: asked first, they hold what it
 		// does not owe yet.
 		pending, restored := *a.pending.Load(), *a.restored.Load()
-		st := state{Debts: slices.Concat(a.notifier.Owed(), pending, restored), Held: *a.held.Load()}
-		if refused := a.refused.Load(); refused != nil {
-			st.Refused = *refused
-		}
-		return st
+		return state{Debts: slices.Concat(a.notifier.Owed(), pending, restored), Held: *a.held.Load(), Refused: *a.refused.Load()}
 	})
 	if err != nil {
 		a.log.Warn("cannot write down what is owed and held; a crash now would lose it", attrs(err)...)
@@ -53,6 +49,8 @@ func (a *Agent) loadState() {
 		a.log.Error("cannot read what the last agent owed; targets may have to be told by hand", "error", err)
 		return
 	}
+	a.refused.Store(&st.Refused)
+	a.refresh.recall(st.Refused)
 	for i := range st.Debts {
 		st.Debts[i].Paths = slices.DeleteFunc(st.Debts[i].Paths, func(path string) bool {
 			return !slices.ContainsFunc(a.build.outputs, func(o *output) bool { return o.path == path })
@@ -60,8 +58,6 @@ func (a *Agent) loadState() {
 	}
 	a.restored.Store(&st.Debts)
 	a.held.Store(&st.Held)
-	a.refused.Store(&st.Refused)
-	a.refresh.recall(st.Refused)
 	a.apply.recall(st.Held)
 	for _, d := range st.Debts {
 		a.apply.doubted(d)

@@ -37,7 +37,7 @@ type spurn struct {
 // a pass that shows it, for whoever starts after a crash has to know.
 func (a *Agent) rememberRefused() {
 	now := a.refresh.refusals()
-	if had := a.refused.Load(); had != nil && slices.Equal(*had, now) {
+	if slices.Equal(*a.refused.Load(), now) {
 		return
 	}
 	a.refused.Store(&now)

@@ -52,11 +52,12 @@ const (
 
 // state is what state.json holds.
 type state struct {
+	// Refused is what programs were refused with in rotations of one user.
+	Refused []refusedState `json:"refused,omitempty"`
+
 	Debts []notify.Debt `json:"debts"`
 	// Held is what checks have refused.
 	Held []heldState `json:"held,omitempty"`
-	// Refused is what programs were refused with in rotations of one user.
-	Refused []refusedState `json:"refused,omitempty"`
 }
 
 // openState makes the directory if it is missing, with mode 0700, and takes its

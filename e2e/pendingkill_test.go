@@ -57,9 +57,18 @@ exec:
 		t.Errorf("the file holds %q, the children had %q", content(r.file), content(seen))
 	}
 
-	// In an outage the file stays, and no child is started, until the answer comes.
-	r.broken.Store(true)
+	// The wrapper knows it too, where it has the same state directory.
 	r.kill()
+	print := []string{"exec", "--config", r.conf, "--wait", "2s", "--", "sh", "-c", `echo "with $PASSWORD"`}
+	if out, code := runTo(t, cleanEnv(), print...); code != 0 || !strings.Contains(out, "with CANARY-two") {
+		t.Errorf("exec ends with %d: %s", code, out)
+	}
+	r.broken.Store(true)
+	if out, code := runTo(t, cleanEnv(), print...); code != 4 || strings.Contains(out, "CANARY") || !strings.Contains(out, "AWSPENDING cannot be read") {
+		t.Errorf("exec ends in an outage with %d: %s", code, out)
+	}
+
+	// In an outage the file stays, and no child is started, until the answer comes.
 	r.again()
 	r.agent.until("AWSPENDING cannot be read")
 	if out, _ := runTo(t, cleanEnv(), "status", "--config", r.conf); !strings.Contains(out, "refused, pending not readable") {
