@@ -32,6 +32,7 @@ type rotating struct {
 	// broken has reads of AWSPENDING fail as in an outage.
 	broken atomic.Bool
 	first  string
+	arn    string
 	audit  string
 	agent  *process
 }
@@ -63,7 +64,7 @@ func startRotating(t *testing.T, secrets, rest string) *rotating {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.first, r.audit = *made.VersionId, filepath.Join(r.dir, "audit.log")
+	r.first, r.arn, r.audit = *made.VersionId, *made.ARN, filepath.Join(r.dir, "audit.log")
 	write(t, r.conf, fmt.Sprintf(`
 source: {aws: {endpoint: %s}}
 refresh: {interval: 1h}

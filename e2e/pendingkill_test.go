@@ -59,12 +59,12 @@ exec:
 
 	// The wrapper knows it too, where it has the same state directory.
 	r.kill()
-	print := []string{"exec", "--config", r.conf, "--wait", "2s", "--", "sh", "-c", `echo "with $PASSWORD"`}
-	if out, code := runTo(t, cleanEnv(), print...); code != 0 || !strings.Contains(out, "with CANARY-two") {
+	once := []string{"exec", "--config", r.conf, "--wait", "2s", "--", "sh", "-c", `echo "with $PASSWORD"`}
+	if out, code := runTo(t, cleanEnv(), once...); code != 0 || !strings.Contains(out, "with CANARY-two") {
 		t.Errorf("exec ends with %d: %s", code, out)
 	}
 	r.broken.Store(true)
-	if out, code := runTo(t, cleanEnv(), print...); code != 4 || strings.Contains(out, "CANARY") || !strings.Contains(out, "AWSPENDING cannot be read") {
+	if out, code := runTo(t, cleanEnv(), once...); code != 4 || strings.Contains(out, "CANARY") || !strings.Contains(out, "AWSPENDING cannot be read") {
 		t.Errorf("exec ends in an outage with %d: %s", code, out)
 	}
 
@@ -118,7 +118,12 @@ func (l *login) try(ctx context.Context) {
 		l.t.Error(err) // the file was there once and is to stay
 		return
 	}
-	version, password, _ := strings.Cut(string(data), " ")
+	f := strings.Fields(string(data))
+	if len(f) != 3 || f[1] != f[2] {
+		l.t.Errorf("two names of one secret differ: %q", data)
+		return
+	}
+	version, password := f[0], f[1]
 	l.mu.Lock()
 	right := password == l.password
 	switch {
@@ -176,7 +181,7 @@ func (l *login) run(ctx context.Context) {
 }
 
 // TestRotationsOfOneUserWhileTheAgentIsKilled kills the agent at any moment of each
-// rotation. A version of which a program has told the agent that it is refused, and been
+// rotation, has it reload, and AWSPENDING be not readable for a while. A version of which a program has told the agent that it is refused, and been
 // answered, never comes back.
 func TestRotationsOfOneUserWhileTheAgentIsKilled(t *testing.T) {
 	const rotations, killsEach = 30, 2
@@ -184,8 +189,10 @@ func TestRotationsOfOneUserWhileTheAgentIsKilled(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)
 	r := startRotating(t, "{name: db, id: prod/db, pending: true}", "")
-	conf := strings.Replace(content(r.conf), `'{{ secret "db" }}'`, `'{{ version "db" }} {{ secret "db" }}'`, 1)
-	write(t, r.conf, conf)
+	write(t, r.conf, strings.NewReplacer(
+		`'{{ secret "db" }}'`, `'{{ version "db" }} {{ secret "db" }} {{ secret "same" }}'`,
+		"pending: true}", "pending: true}, {name: same, id: '"+r.arn+"', pending: true}",
+	).Replace(content(r.conf)))
 	r.kill()
 	r.again()
 	r.agent.until("msg=ready")
@@ -202,6 +209,7 @@ func TestRotationsOfOneUserWhileTheAgentIsKilled(t *testing.T) {
 		for range killsEach {
 			moments = append(moments, time.Duration(rnd.Int64N(int64(250*time.Millisecond))))
 		}
+		value, offset := fmt.Sprintf("CANARY-%d", n), time.Duration(rnd.Int64N(int64(200*time.Millisecond)))
 		var killer sync.WaitGroup
 		killer.Go(func() {
 			for _, m := range moments {
@@ -211,19 +219,29 @@ func TestRotationsOfOneUserWhileTheAgentIsKilled(t *testing.T) {
 				r.again()
 			}
 		})
-		value := fmt.Sprintf("CANARY-%d", n)
+		var trouble sync.WaitGroup
+		trouble.Go(func() {
+			<-time.After(offset + 20*time.Millisecond)
+			r.broken.Store(n%2 == 1)
+			<-time.After(150 * time.Millisecond)
+			r.broken.Store(false)
+		})
 		next := r.pend(value)
 		wait(60 * time.Millisecond)
 		l.set(value)
 		if n%3 > 0 { // else finishSecret comes at any time
 			killer.Wait()
 			eventually(t, "the program logs in with the pending version", func() bool { return l.uses(next) })
+			r.agent.until("msg=ready") // SIGHUP would end it before
+			r.agent.signal(syscall.SIGHUP)
+			wait(100 * time.Millisecond)
 		} else {
 			wait(400 * time.Millisecond)
 		}
 		r.finish(current, next)
 		eventually(t, "the program logs in with the new version", func() bool { return l.uses(next) })
 		killer.Wait()
+		trouble.Wait()
 		current = next
 	}
 	cancel()
