@@ -187,7 +187,7 @@ func (r *refresher) toRead(group []*schedule, outcomes []outcome) []*pendingRead
 		}
 		p.of = append(p.of, i)
 		if e, _ := snap.Get(s.name); e.Pending != nil && e.Ref == s.ref && known(snap, s, outcomes[i].Result) {
-			p.shown = e.Pending
+			p.shown, p.was = e.Pending, e.Pending.VersionID
 		}
 	}
 	return list
@@ -269,12 +269,10 @@ func (r *refresher) settle(group []*schedule, reads []*pendingRead, updates []st
 			if u == nil || u.Version == nil || u.Pending != nil {
 				continue
 			}
-			if u.Pending = next; !p.unread() {
-				group[i].unsettled = 0
-				continue
+			if u.Pending = next; p.unread() {
+				u.Unsettled = &store.Unsettled{Since: r.clock(), Err: p.res.Err}
+				r.againSoon(group[i])
 			}
-			u.Unsettled = &store.Unsettled{Since: r.clock(), Err: p.res.Err}
-			r.againSoon(group[i])
 		}
 		if p.unread() && s.unsettled > 1 {
 			continue // it was said
@@ -283,6 +281,11 @@ func (r *refresher) settle(group []*schedule, reads []*pendingRead, updates []st
 			delete(r.recalled, p.current.ARN)
 		}
 		*say = append(*say, func() { r.logSettled(s, p, next) })
+	}
+	for _, s := range group {
+		if u := byName[s.name]; u != nil && u.Version != nil && u.Unsettled == nil {
+			s.unsettled = 0
+		}
 	}
 	r.forgetRecalled()
 }

@@ -232,6 +232,58 @@ func TestAnOutageOfThePendingVersionAtTheStart(t *testing.T) {
 	})
 }
 
+// TestAnOutageOfThePendingVersionPullsNobodyAlong: it is read again and again, and other
+// secrets of the same interval are not.
+func TestAnOutageOfThePendingVersionPullsNobodyAlong(t *testing.T) {
+	src := newFakeSource()
+	s, other := every("db", time.Hour), every("other", time.Hour)
+	s.pending = true
+	pending := secret.Ref{ID: "db", Stage: secret.StagePending}
+	src.set(s.ref, "v1", "one")
+	src.set(other.ref, "v1", "x")
+	refreshing(t, src, []*schedule{s, other}, func(r *refresher, st *store.Store) {
+		time.Sleep(time.Second)
+		r.showPending(s, []string{"v1"}, newVersion(pending, "v2", "two"))
+		src.fail(pending, secret.Throttled)
+		renamed := every("account", time.Hour)
+		renamed.ref, renamed.pending = s.ref, true
+		r.mu.Lock()
+		r.phase = 1
+		r.mu.Unlock()
+		r.configure(src, []*schedule{renamed, every("other", time.Hour)})
+		time.Sleep(50 * time.Minute)
+		synctest.Wait()
+		if n := len(src.of(pending)); n < 50*60/30 || n > 50*60/7 {
+			t.Errorf("AWSPENDING was read %d times in 50 minutes", n)
+		}
+		if n := len(src.of(other.ref)); n > 3 {
+			t.Errorf("the other secret was read %d times", n)
+		}
+		// The end of the rotation is the end of that.
+		src.set(s.ref, "v2", "two")
+		time.Sleep(time.Minute)
+		before := len(src.of(s.ref))
+		time.Sleep(30 * time.Minute)
+		synctest.Wait()
+		if e, _ := st.Snapshot().Get("account"); e.Version.VersionID != "v2" || e.Unsettled != nil || len(src.of(s.ref)) > before+1 {
+			t.Errorf("the secret was read %d times, the entry is %+v", len(src.of(s.ref))-before, e)
+		}
+	})
+}
+
+// TestAReplacedPendingVersionIsFollowed: AWSCURRENT is known to be refused, so that the
+// next one is tried.
+func TestAReplacedPendingVersionIsFollowed(t *testing.T) {
+	shownPending(t, shownSecret, func(r *running, _ string) {
+		before := r.published()
+		r.pend(pendingTwo, "three")
+		r.after(3 * time.Hour)
+		if r.file("out") != "three" || r.published() != before+1 {
+			t.Errorf("the file holds %q, was written %d times", r.file("out"), r.published()-before)
+		}
+	})
+}
+
 // TestAReloadKeepsWhatWasRefused: of a secret that has another name, or is read another
 // way, the agent knows the same.
 func TestAReloadKeepsWhatWasRefused(t *testing.T) {

@@ -152,7 +152,7 @@ func (r *refresher) startDue() time.Duration {
 	for _, s := range r.secrets {
 		// First reads, after a reload, and the retries of a failing secret pull
 		// nobody along.
-		if s.reading == nil && s.next <= now && s.failures == 0 && s.confirming == "" && len(s.seen) > 0 {
+		if s.reading == nil && s.next <= now && s.failures == 0 && s.confirming == "" && s.unsettled == 0 && len(s.seen) > 0 {
 			dueIntervals[s.interval] = true
 		}
 	}

@@ -66,7 +66,7 @@ type schedule struct {
 // other. Those of other intervals join for a fifth of theirs.
 func (s *schedule) early(dueIntervals map[time.Duration]bool) time.Duration {
 	switch {
-	case len(dueIntervals) == 0 || s.failures > 0 || s.confirming != "":
+	case len(dueIntervals) == 0 || s.failures > 0 || s.confirming != "" || s.unsettled > 0:
 		return 0
 	case dueIntervals[s.interval]:
 		return s.interval / 2
