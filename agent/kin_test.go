@@ -133,6 +133,28 @@ func TestSecretsThatOnlyLookAlikeAreKeptApart(t *testing.T) {
 	})
 }
 
+// TestANameThatCannotBeReadHasWhatItsARNBrings once it is known that they are one.
+func TestANameThatCannotBeReadHasWhatItsARNBrings(t *testing.T) {
+	src := newFakeSource()
+	name, arn := every("a name", time.Minute), every("b arn", time.Minute)
+	name.ref, arn.ref = secret.Current("s"), secret.Current(arnOf("s"))
+	src.set(name.ref, "v1", "one")
+	src.set(arn.ref, "v1", "one")
+	refreshing(t, src, []*schedule{name, arn}, func(_ *refresher, st *store.Store) {
+		time.Sleep(time.Second)
+		for _, broken := range []secret.Ref{name.ref, arn.ref} {
+			src.set(name.ref, broken.ID, "two")
+			src.set(arn.ref, broken.ID, "two")
+			src.fail(broken, secret.Throttled)
+			time.Sleep(2 * time.Minute)
+			synctest.Wait()
+			if n, a := held(st, "a name"), held(st, "b arn"); n != broken.ID || a != n {
+				t.Errorf("by name it is %q, by ARN %q, want %q", n, a, broken.ID)
+			}
+		}
+	})
+}
+
 const byARN = "refresh: {interval: 1h}\nsecrets: [{name: db, id: prod/db, pending: true}, {name: same, id: 'ARN', REST}]\n" +
 	"files: [{path: DIR/out, contents: '{{ secret \"db\" }}{{ if has \"same\" }} {{ secret \"same\" }}{{ end }}'}]\n"
 

@@ -249,45 +249,52 @@ func (r *refresher) follow(group []*schedule, reads []*pendingRead) {
 // refused before a restart or a reload. Where that cannot be read yet the secret is
 // unsettled, and it is read again soon. r.mu is held.
 func (r *refresher) settle(group []*schedule, reads []*pendingRead, updates []store.Update, say *[]func()) {
-	byName := make(map[string]*store.Update, len(updates))
+	read := make(map[string]*store.Update, len(updates))
 	for i := range updates {
 		u := &updates[i]
-		byName[u.Name] = u
+		if u.Version == nil {
+			continue
+		}
+		read[u.Name] = u
 		// What was refused is current no more, so that nothing is left to be settled.
-		if s := r.secrets[u.Name]; s != nil && s.pending && u.Version != nil && r.recalled[u.Version.ARN].VersionID != u.Version.VersionID {
+		if s := r.secrets[u.Name]; s != nil && s.pending && r.recalled[u.Version.ARN].VersionID != u.Version.VersionID {
 			delete(r.recalled, u.Version.ARN)
 		}
 	}
 	for _, p := range reads {
-		if p.shown != nil || len(p.of) == 0 {
-			continue
+		if p.shown == nil && len(p.of) > 0 {
+			r.settleOne(group, p, read, say)
 		}
-		s := group[p.of[0]]
-		next := r.next(p, s)
-		for _, i := range p.of {
-			u := byName[group[i].name]
-			if u == nil || u.Version == nil || u.Pending != nil {
-				continue
-			}
-			if u.Pending = next; p.unread() {
-				u.Unsettled = &store.Unsettled{Since: r.clock(), Err: p.res.Err}
-				r.againSoon(group[i])
-			}
-		}
-		if p.unread() && s.unsettled > 1 {
-			continue // it was said
-		}
-		if !p.unread() {
-			delete(r.recalled, p.current.ARN)
-		}
-		*say = append(*say, func() { r.logSettled(s, p, next) })
 	}
 	for _, s := range group {
-		if u := byName[s.name]; u != nil && u.Version != nil && u.Unsettled == nil {
+		if u := read[s.name]; u != nil && u.Unsettled == nil {
 			s.unsettled = 0
 		}
 	}
 	r.forgetRecalled()
+}
+
+// settleOne is settle for all names of one secret. r.mu is held.
+func (r *refresher) settleOne(group []*schedule, p *pendingRead, read map[string]*store.Update, say *[]func()) {
+	s := group[p.of[0]]
+	next := r.next(p, s)
+	for _, i := range p.of {
+		u := read[group[i].name]
+		if u == nil || u.Pending != nil {
+			continue
+		}
+		if u.Pending = next; p.unread() {
+			u.Unsettled = &store.Unsettled{Since: r.clock(), Err: p.res.Err}
+			r.againSoon(group[i])
+		}
+	}
+	if p.unread() && s.unsettled > 1 {
+		return // it was said
+	}
+	if !p.unread() {
+		delete(r.recalled, p.current.ARN)
+	}
+	*say = append(*say, func() { r.logSettled(s, p, next) })
 }
 
 // againSoon has s read again as if it had failed.
