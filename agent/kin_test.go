@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -140,7 +141,8 @@ func TestANameThatCannotBeReadHasWhatItsARNBrings(t *testing.T) {
 	name.ref, arn.ref = secret.Current("s"), secret.Current(arnOf("s"))
 	src.set(name.ref, "v1", "one")
 	src.set(arn.ref, "v1", "one")
-	refreshing(t, src, []*schedule{name, arn}, func(_ *refresher, st *store.Store) {
+	log := &lockedLog{}
+	refreshingTo(t, slog.New(slog.NewTextHandler(log, nil)), src, []*schedule{name, arn}, func(_ *refresher, st *store.Store) {
 		time.Sleep(time.Second)
 		for _, broken := range []secret.Ref{name.ref, arn.ref} {
 			src.set(name.ref, broken.ID, "two")
@@ -151,6 +153,9 @@ func TestANameThatCannotBeReadHasWhatItsARNBrings(t *testing.T) {
 			if n, a := held(st, "a name"), held(st, "b arn"); n != broken.ID || a != n {
 				t.Errorf("by name it is %q, by ARN %q, want %q", n, a, broken.ID)
 			}
+		}
+		if strings.Contains(log.String(), "cannot refresh") {
+			t.Error(log.String())
 		}
 	})
 }
