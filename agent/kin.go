@@ -100,44 +100,54 @@ type identity struct {
 // identify returns the identities of list. arn returns the ARN that reading the i-th of
 // it has brought, or "".
 func identify(list []*schedule, arn func(i int) string) []identity {
-	keyed := func(s *schedule, id string) secret.Ref {
-		ref := s.ref
-		ref.ID, ref.Region = id, s.region
-		return ref
+	known, all := make([]string, len(list)), true
+	for i := range list {
+		known[i] = arn(i)
+		all = all && known[i] != ""
 	}
-	// What else an ARN that is known may be called, where that means no other one.
 	called := map[secret.Ref]string{}
-	for i, s := range list {
-		known := arn(i)
-		if known == "" {
-			continue
-		}
-		for _, id := range []string{known, randomSuffix.ReplaceAllString(known, ""), nameIn(known)} {
-			key := keyed(s, id)
-			key.Stage, key.VersionID = "", ""
-			if had, ok := called[key]; ok && had != known {
-				called[key] = "" // it means two
-				continue
-			}
-			called[key] = known
-		}
+	if !all { // else nobody asks
+		called = names(list, known)
 	}
 	ids := make([]identity, len(list))
 	for i, s := range list {
-		known := arn(i)
-		certain := known != ""
+		id, certain := known[i], known[i] != ""
 		if !certain {
-			key := keyed(s, s.ref.ID)
-			key.Stage, key.VersionID = "", ""
-			known = called[key]
-			certain = known == s.ref.ID && known != ""
+			id = called[s.as(s.ref.ID)]
+			certain = id == s.ref.ID
 		}
-		if known == "" {
-			known = nameIn(s.ref.ID)
+		if id == "" {
+			id = nameIn(s.ref.ID)
 		}
-		ids[i] = identity{keyed(s, known), certain}
+		ref := s.as(id)
+		ref.Stage, ref.VersionID = s.ref.Stage, s.ref.VersionID
+		ids[i] = identity{ref, certain}
 	}
 	return ids
+}
+
+// names returns what else the known ARNs of list may be called, where that means no
+// other one, with the ARNs.
+func names(list []*schedule, known []string) map[secret.Ref]string {
+	called := make(map[secret.Ref]string, 3*len(list))
+	for i, s := range list {
+		if known[i] == "" {
+			continue
+		}
+		for _, id := range []string{known[i], randomSuffix.ReplaceAllString(known[i], ""), nameIn(known[i])} {
+			if had, ok := called[s.as(id)]; ok && had != known[i] {
+				called[s.as(id)] = "" // it means two
+				continue
+			}
+			called[s.as(id)] = known[i]
+		}
+	}
+	return called
+}
+
+// as returns a secret called id where s is read, with the same role.
+func (s *schedule) as(id string) secret.Ref {
+	return secret.Ref{ID: id, Region: s.region, RoleARN: s.ref.RoleARN}
 }
 
 // randomSuffix is what Secrets Manager puts behind a secret's name in its ARN

@@ -83,7 +83,7 @@ func samePlaces(group []*schedule, outcomes []outcome, snap *store.Snapshot) (fi
 		}
 		return ""
 	})
-	places := map[secret.Ref][]int{}
+	places := make(map[secret.Ref][]int, len(group))
 	first, current = make([]int, len(group)), make([]int, len(group))
 	for i, id := range ids {
 		first[i] = i
