@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -59,7 +60,9 @@ exec:
 
 	// The wrapper knows it too, where it has the same state directory.
 	r.kill()
-	once := []string{"exec", "--config", r.conf, "--wait", "2s", "--", "sh", "-c", `echo "with $PASSWORD"`}
+	alone := filepath.Join(r.dir, "alone.yaml") // without a file that it would wait for
+	write(t, alone, regexp.MustCompile(`(?m)^files: .*$`).ReplaceAllString(content(r.conf), ""))
+	once := []string{"exec", "--config", alone, "--wait", "2s", "--", "sh", "-c", `echo "with $PASSWORD"`}
 	if out, code := runTo(t, cleanEnv(), once...); code != 0 || !strings.Contains(out, "with CANARY-two") {
 		t.Errorf("exec ends with %d: %s", code, out)
 	}
