@@ -49,8 +49,10 @@ type Agent struct {
 	apply    *applier
 	onDemand *onDemand
 	limits   *limits
-	// saidPending is what was said of reads of AWSPENDING.
+	// saidPending is what was said of reads of AWSPENDING, and refused what programs
+	// were refused with, as it was written down last.
 	saidPending said
+	refused     atomic.Pointer[[]refusedState]
 	watcher     *watcher
 	child       *supervised
 	// open are the connections of all listeners but the control socket, which
@@ -162,6 +164,7 @@ func (a *Agent) start(b *build) {
 	a.held.Store(&[]heldState{})
 	a.refresh = newRefresher(a.store, b.source, b.secrets, a.clock, a.log)
 	a.refresh.wrapper = a.opts.Child.Once
+	a.refused.Store(&[]refusedState{})
 	a.onDemand = newOnDemand(a.clock, a.log, a.refresh.fetcher)
 	a.configureOnDemand(b, true)
 	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled, Child: a.childProcess,
@@ -312,6 +315,7 @@ func (a *Agent) retryTimer() <-chan time.Time {
 func (a *Agent) pass(ctx context.Context, heal bool) {
 	a.apply.heed(a.replies.take())
 	snap := a.store.Snapshot()
+	a.rememberRefused()
 	a.apply.pass(ctx, snap, heal)
 	a.assess(snap)
 	a.note(snap)

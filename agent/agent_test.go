@@ -31,6 +31,8 @@ type running struct {
 	agent *Agent
 	opts  Options
 	log   *lockedLog
+	// stop ends the agent.
+	stop func()
 	// ready is [Options.Ready].
 	ready func(Counts)
 }
@@ -46,23 +48,40 @@ func runAgent(t *testing.T, conf string, prepare func(*running), body func(r *ru
 			clock:         func() time.Duration { return time.Since(start) + time.Hour },
 			listenControl: func(string) (net.Listener, error) { return newSilence(), nil },
 		}
-		a, err := New(context.Background(), r.config(conf), r.opts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.agent = a
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error)
-		go func() { done <- a.Run(ctx) }()
+		r.start(conf)
 		body(r)
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("the agent ended with %v", err)
-		}
+		r.stop()
 		if t.Failed() {
 			t.Log(r.log.String())
 		}
 	})
+}
+
+// start runs an agent, which takes over what one before it has left.
+func (r *running) start(conf string) {
+	r.t.Helper()
+	a, err := New(context.Background(), r.config(conf), r.opts)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.agent = a
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- a.Run(ctx) }()
+	r.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			r.t.Errorf("the agent ended with %v", err)
+		}
+	}
+}
+
+// restart runs another agent in the place of the one that runs.
+func (r *running) restart(conf string) {
+	r.t.Helper()
+	r.stop()
+	r.start(conf)
+	r.after(time.Second)
 }
 
 func (r *running) config(conf string) *config.Config {

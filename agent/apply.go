@@ -227,6 +227,7 @@ func (a *applier) concerned(snap *store.Snapshot) map[*output]bool {
 // prepare renders o and compares the outcome with what is there. It returns
 // false if there is nothing to publish.
 func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (candidate, bool) {
+	o.kept = false
 	if name, skip := o.missing(snap, a.optional); name != "" {
 		o.wait(name, skip)
 		return candidate{}, false
@@ -245,6 +246,10 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 	var notRead *notReadError
 	if errors.As(err, &notRead) { // a name that the template computed
 		o.wait(notRead.name, a.optional[notRead.name] && absent(notRead.err))
+		return candidate{}, false
+	}
+	if name := o.unsettled(snap, looked, a.clock()); name != "" {
+		o.wait(name, false)
 		return candidate{}, false
 	}
 	if err != nil {

@@ -214,6 +214,9 @@ func (a *Agent) applyChild(snap *store.Snapshot) {
 	if c.made == nil || !c.made.deps.current(snap) {
 		c.made = c.spec.render(snap, a.optional, os.Environ())
 	}
+	if a.unsettled(c, snap) {
+		return
+	}
 	next := c.spec.program
 	next.Env = c.made.env
 	if c.made.err == nil && c.made.waiting == "" {
@@ -237,6 +240,19 @@ func (a *Agent) applyChild(snap *store.Snapshot) {
 	if c.set(&next) {
 		a.recordEnvironment(c.made.deps)
 	}
+}
+
+// unsettled reports whether the environment needs a secret of which it is not known yet
+// what to show, and the child waits for that: one that runs for as long as it takes, and
+// one that is yet to be started as files do that are missing. A wrapper gives up instead
+// of starting it with what is known to be wrong.
+func (a *Agent) unsettled(c *supervised, snap *store.Snapshot) bool {
+	for name := range c.made.deps {
+		if e, _ := snap.Get(name); e.Unsettled != nil && (c.program != nil || c.opts.Once || a.clock()-e.Unsettled.Since < huntTime) {
+			return true
+		}
+	}
+	return false
 }
 
 // optional reports whether a configured secret may be absent.
@@ -313,8 +329,11 @@ func (a *Agent) overdue() error {
 	snap, b := a.store.Snapshot(), a.seen.passed.Load().build
 	errs := []error{b.unread(snap, func(error) bool { return true })}
 	for _, s := range b.secrets {
-		if e, _ := snap.Get(s.name); e.Version == nil && e.Err == nil {
+		switch e, _ := snap.Get(s.name); {
+		case e.Version == nil && e.Err == nil:
 			errs = append(errs, fmt.Errorf("secret %s: no answer within %s", s.name, a.opts.Child.Wait))
+		case e.Unsettled != nil:
+			errs = append(errs, fmt.Errorf("secret %s: its current version was refused before, and AWSPENDING cannot be read: %w", s.name, e.Unsettled.Err))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

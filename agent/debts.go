@@ -27,7 +27,7 @@ func (a *Agent) saveState() {
 		// A debt passes from these to the notifier: asked first, they hold what it
 		// does not owe yet.
 		pending, restored := *a.pending.Load(), *a.restored.Load()
-		return state{Debts: slices.Concat(a.notifier.Owed(), pending, restored), Held: *a.held.Load()}
+		return state{Debts: slices.Concat(a.notifier.Owed(), pending, restored), Held: *a.held.Load(), Refused: *a.refused.Load()}
 	})
 	if err != nil {
 		a.log.Warn("cannot write down what is owed and held; a crash now would lose it", attrs(err)...)
@@ -49,6 +49,8 @@ func (a *Agent) loadState() {
 		a.log.Error("cannot read what the last agent owed; targets may have to be told by hand", "error", err)
 		return
 	}
+	a.refused.Store(&st.Refused)
+	a.refresh.recall(st.Refused)
 	for i := range st.Debts {
 		st.Debts[i].Paths = slices.DeleteFunc(st.Debts[i].Paths, func(path string) bool {
 			return !slices.ContainsFunc(a.build.outputs, func(o *output) bool { return o.path == path })

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,8 +52,20 @@ func (f *fakeSource) hook(before func(ctx context.Context, refs []secret.Ref)) {
 
 func newVersion(ref secret.Ref, versionID, text string) *secret.Version {
 	return &secret.Version{
-		ARN: "arn:aws:secretsmanager:us-east-1:123456789012:secret:" + ref.ID + "-AbCdEf", Name: ref.ID,
+		ARN: arnOf(ref.ID), Name: nameIn(ref.ID),
 		VersionID: versionID, Stages: []string{ref.Stage}, Text: secret.NewValue(text),
+	}
+}
+
+// arnOf returns the ARN that the fake has for a name, and for an ARN without its suffix.
+func arnOf(id string) string {
+	switch {
+	case !strings.HasPrefix(id, "arn:"):
+		return "arn:aws:secretsmanager:us-east-1:123456789012:secret:" + id + "-AbCdEf"
+	case !strings.HasSuffix(id, "-AbCdEf"):
+		return id + "-AbCdEf"
+	default:
+		return id
 	}
 }
 

@@ -123,6 +123,8 @@ func (m *markup) secrets(list []SecretStatus, now time.Time) {
 			state, why = coloured(bad, "held "+s.Held), explained(s.HeldReason, "")
 		case s.Pending != "":
 			state = coloured(warn, "pending "+s.Pending)
+		case s.Unsettled:
+			state = coloured(warn, "refused, pending not readable")
 		}
 		id := s.ID
 		if id == s.Name || id == s.ARN {

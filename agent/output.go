@@ -81,8 +81,11 @@ type output struct {
 	refused *refusal
 	// skipped says that the output waits for a secret that may be absent.
 	skipped bool
-	// waiting names a secret that was never read, and that the output needs.
+	// waiting names a secret that was never read or settled, and that the output needs.
 	waiting string
+	// kept says that it waits for one that is not settled, and that what an earlier
+	// agent has left has to do.
+	kept bool
 	// gate is what is known of new content that a check has to pass.
 	gate gate
 	// expires is when the first of the certificates in it does, or zero.
@@ -155,6 +158,25 @@ func (o *output) missing(snap *store.Snapshot, optional map[string]bool) (name s
 		skip = skip && optional[use] && absent(e.Err)
 	}
 	return name, skip && name != ""
+}
+
+// unsettled returns the first secret among names of which it is not known yet what to
+// show, if o waits for that: with what is there, for as long as it takes, for the
+// current version is known to be wrong. Where there is nothing it waits for a while, in
+// which an answer may come.
+func (o *output) unsettled(snap *store.Snapshot, names []string, now time.Duration) string {
+	for _, name := range names {
+		e, _ := snap.Get(name)
+		if e.Unsettled == nil || o.good != nil && o.good.versions[name] == e.Version {
+			continue
+		}
+		late, there := now-e.Unsettled.Since >= huntTime, o.place.exists()
+		if there || !late {
+			o.kept = there && late
+			return name
+		}
+	}
+	return ""
 }
 
 // wait notes which secret o waits for. Every pass looks whether it is there, so that

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 
@@ -15,46 +14,6 @@ import (
 // maxPairReads bounds how often a pair is read again because AWSCURRENT moved
 // in between.
 const maxPairReads = 3
-
-// pairStages links the schedules of AWSCURRENT and AWSPREVIOUS of one secret, and
-// those of the same label under several names: each would be a version of its own
-// otherwise.
-func pairStages(secrets map[string]*schedule) {
-	same := map[secret.Ref][]*schedule{}
-	for _, name := range slices.Sorted(maps.Keys(secrets)) {
-		s := secrets[name]
-		s.pair, s.kin = nil, nil
-		same[s.ref] = append(same[s.ref], s)
-	}
-	for ref, list := range same {
-		kin := list
-		if current := counterpart(ref); current != ref && len(same[current]) > 0 {
-			c := same[current]
-			for _, s := range list {
-				s.pair = c[0]
-			}
-			c[0].pair = list[0]
-			kin = slices.Concat(c, list)
-			for _, s := range c {
-				s.kin = kin
-			}
-		}
-		for _, s := range list {
-			if s.kin == nil || len(kin) > len(list) {
-				s.kin = kin
-			}
-		}
-	}
-}
-
-// counterpart returns AWSCURRENT for AWSPREVIOUS of the same secret, and any other ref
-// as it is.
-func counterpart(ref secret.Ref) secret.Ref {
-	if ref.Stage == secret.StagePrevious {
-		ref.Stage = secret.StageCurrent
-	}
-	return ref
-}
 
 // outcome is one result with what is known of it beside.
 type outcome struct {
@@ -75,25 +34,22 @@ type outcome struct {
 // so that what uses both waits and what uses the current one alone goes on.
 func readPairs(ctx context.Context, src fetcher, group []*schedule, results []source.Result, snap *store.Snapshot) []outcome {
 	outcomes := make([]outcome, len(group))
-	first := make(map[secret.Ref]int, len(group)) // it stands for all of its ref
-	for i, s := range group {
+	for i := range group {
 		outcomes[i].Result = results[i]
-		if _, ok := first[s.ref]; !ok {
-			first[s.ref] = i
-		}
 	}
+	first, current := samePlaces(group, outcomes, snap)
 	var pairs, unsettled []couple
 	for i, s := range group {
-		if s.ref.Stage != secret.StagePrevious || first[s.ref] != i {
+		if s.ref.Stage != secret.StagePrevious || first[i] != i {
 			continue
 		}
 		previous := &outcomes[i]
 		previous.Result = emptyIfUnlabelled(previous.Result)
-		j, ok := first[counterpart(s.ref)]
-		if !ok || allKnow(snap, s, previous.Result) && allKnow(snap, group[j], outcomes[j].Result) {
+		j := current[i]
+		if j < 0 || allKnow(snap, s, previous.Result) && allKnow(snap, group[j], outcomes[j].Result) {
 			continue
 		}
-		p := couple{s, &outcomes[j], previous}
+		p := couple{s, group[j], &outcomes[j], previous}
 		pairs = append(pairs, p)
 		if p.current.Err == nil && previous.Err == nil {
 			unsettled = append(unsettled, p)
@@ -104,19 +60,58 @@ func readPairs(ctx context.Context, src fetcher, group []*schedule, results []so
 		switch {
 		case p.current.Err != nil && !allKnow(snap, p.s, p.previous.Result):
 			p.previous.Result = source.Result{Ref: p.previous.Ref, Err: p.current.Err}
-		case p.previous.Err != nil && p.current.Err == nil && !allKnow(snap, p.s.pair, p.current.Result):
+		case p.previous.Err != nil && p.current.Err == nil && !allKnow(snap, p.of, p.current.Result):
 			p.previous.drop = true
 		}
 	}
-	for i, s := range group {
-		outcomes[i] = outcomes[first[s.ref]]
+	for i := range group {
+		outcomes[i] = outcomes[first[i]]
 	}
 	return outcomes
 }
 
+// samePlaces returns for each of group which one stands for all of its label of its
+// secret, and of AWSPREVIOUS which one is AWSCURRENT, or -1. Whoever is the same only by
+// a guess stands for himself. One that could be read goes before one that could not.
+func samePlaces(group []*schedule, outcomes []outcome, snap *store.Snapshot) (first, current []int) {
+	ids := identify(group, func(i int) string {
+		if v := outcomes[i].Version; v != nil && v.ARN != "" {
+			return v.ARN
+		}
+		if e, _ := snap.Get(group[i].name); e.Version != nil && e.Ref == group[i].ref {
+			return e.Version.ARN
+		}
+		return ""
+	})
+	places := make(map[secret.Ref][]int, len(group))
+	first, current = make([]int, len(group)), make([]int, len(group))
+	for i, id := range ids {
+		first[i] = i
+		for _, j := range places[id.ref] {
+			if group[j].ref == group[i].ref || id.certain && ids[j].certain {
+				first[i] = j
+				if outcomes[j].Err != nil && outcomes[i].Err == nil {
+					outcomes[j].Result = outcomes[i].Result
+				}
+				break
+			}
+		}
+		if first[i] == i {
+			places[id.ref] = append(places[id.ref], i)
+		}
+	}
+	for i, id := range ids {
+		current[i] = -1
+		if list := places[counterpart(id.ref)]; id.ref.Stage == secret.StagePrevious && len(list) > 0 {
+			current[i] = list[0]
+		}
+	}
+	return first, current
+}
+
 // couple is a pair of which something has changed.
 type couple struct {
-	s                 *schedule // of AWSPREVIOUS
+	s, of             *schedule // of AWSPREVIOUS, and of AWSCURRENT
 	current, previous *outcome
 }
 
@@ -145,13 +140,17 @@ func settlePairs(ctx context.Context, src fetcher, pairs []couple) {
 		if len(pairs) == 0 {
 			return
 		}
+		had := make([]string, len(pairs)) // several may have one AWSCURRENT
+		for i, p := range pairs {
+			had[i] = p.current.Version.VersionID
+		}
 		var moved []couple
 		for i, again := range fetch(func(p couple) *outcome { return p.current }) {
 			p := pairs[i]
 			switch {
 			case again.Err != nil:
 				p.fail(again.Err)
-			case again.Version.VersionID != p.current.Version.VersionID:
+			case again.Version.VersionID != had[i]:
 				p.current.Result = again
 				moved = append(moved, p)
 			default:
@@ -179,10 +178,10 @@ func (r *refresher) judgeRound(group []*schedule, outcomes []outcome, began *sto
 	stays := map[*schedule]bool{}
 	for _, previous := range []bool{false, true} {
 		for i, s := range group {
-			if (s.ref.Stage == secret.StagePrevious) != previous || r.overtaken(s, began) || s.pair != nil && r.overtaken(s.pair, began) {
+			if (s.ref.Stage == secret.StagePrevious) != previous || r.overtaken(s, began) || s.pair() != nil && r.overtaken(s.pair(), began) {
 				continue
 			}
-			if stays[s.pair] {
+			if stays[s.pair()] {
 				if outcomes[i].Err == nil && !known(began, s, outcomes[i].Result) {
 					r.answered(s)
 					continue
@@ -207,10 +206,10 @@ func (r *refresher) overtaken(s *schedule, began *store.Snapshot) bool {
 	return r.secrets[s.name] != s && now.Version != then.Version
 }
 
-// allKnow reports whether res is what snap holds for s, and for all that are read by
-// the same ref.
+// allKnow reports whether res is what snap holds for s, and for all other names of the
+// same.
 func allKnow(snap *store.Snapshot, s *schedule, res source.Result) bool {
-	return known(snap, s, res) && !slices.ContainsFunc(s.kin, func(k *schedule) bool { return k.ref == s.ref && !known(snap, k, res) })
+	return known(snap, s, res) && !slices.ContainsFunc(s.kin(), func(k *schedule) bool { return k.ref.Stage == s.ref.Stage && !known(snap, k, res) })
 }
 
 func known(snap *store.Snapshot, s *schedule, res source.Result) bool {

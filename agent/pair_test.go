@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -13,9 +14,18 @@ import (
 )
 
 func TestPairsComeFromOneRotation(t *testing.T) {
+	whole := arnOf("cur")
+	partial := strings.TrimSuffix(whole, "-AbCdEf")
+	for _, ids := range [][2]string{{"cur", "cur"}, {"cur", whole}, {whole, "cur"}, {"cur", partial}, {partial, "cur"}, {partial, whole}} {
+		t.Run(fmt.Sprint(ids), func(t *testing.T) { comesFromOneRotation(t, ids[0], ids[1]) })
+	}
+}
+
+func comesFromOneRotation(t *testing.T, currentID, previousID string) {
 	src := newFakeSource()
 	current, previous := every("cur", time.Minute), every("prev", time.Minute)
-	previous.ref = secret.Ref{ID: "cur", Stage: secret.StagePrevious}
+	current.ref.ID = currentID
+	previous.ref = secret.Ref{ID: previousID, Stage: secret.StagePrevious}
 	src.set(current.ref, "v2", "two")
 	src.set(previous.ref, "v1", "one")
 	refreshing(t, src, []*schedule{current, previous}, func(_ *refresher, st *store.Store) {

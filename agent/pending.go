@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"secretsd/agent/secret"
-	"secretsd/agent/source"
 	"secretsd/agent/store"
 	"secretsd/sinks/endpoint"
 )
@@ -54,9 +53,6 @@ func (a *Agent) pendingOf(ctx context.Context, q endpoint.Query, refused []strin
 	case r.onDemand != nil:
 		p.interval = r.onDemand.Interval.Std()
 	}
-	if p.shown {
-		a.refresh.refusePending(p.secret, refused)
-	}
 	if ref.Stage != secret.StageCurrent || !asker && !p.shown {
 		return nil, false, nil
 	}
@@ -90,8 +86,7 @@ func (a *Agent) readPending(ctx context.Context, p *pendingHunt, current endpoin
 		return nil
 	}
 	v := ans.Version
-	empty := v.Text.Reveal() == "" && v.Binary.Reveal() == ""
-	if empty || v.ARN != current.Version.ARN || slices.Contains(p.refused, v.VersionID) {
+	if !mayReplace(v, current.Version) || slices.Contains(p.refused, v.VersionID) {
 		return nil
 	}
 	if p.secret != nil {
@@ -153,7 +148,7 @@ func (s *said) forget(key string) {
 func (r *refresher) showPending(s *schedule, refused []string, v *secret.Version) bool {
 	if r.setPending(s, v, func(e store.Entry) bool {
 		return e.Version != nil && e.Version.ARN == v.ARN && slices.Contains(refused, e.Version.VersionID) &&
-			(e.Pending == nil || e.Pending.VersionID != v.VersionID) && !r.spurned(s.name, v.VersionID)
+			(e.Pending == nil || e.Pending.VersionID != v.VersionID) && !r.isSpurned(v.ARN, v.VersionID)
 	}) {
 		r.log.Info("secret's current version was refused, files and environment show the pending one", "secret", s.name, "version_id", v.VersionID)
 	}
@@ -161,25 +156,39 @@ func (r *refresher) showPending(s *schedule, refused []string, v *secret.Version
 	return e.Pending != nil && e.Pending.VersionID == v.VersionID
 }
 
-// spurned reports whether that pending version of a secret was refused a moment ago:
+// isSpurned reports whether that pending version of a secret was refused a moment ago:
 // clients of which one is refused with the current version and another with this one
 // would have files move to and fro, and whoever uses them restart each time. r.mu is
 // held.
-func (r *refresher) spurned(name, versionID string) bool {
-	s := r.secrets[name]
-	return s.spurned == versionID && r.clock()-s.spurnedAt < huntTime
+func (r *refresher) isSpurned(arn, versionID string) bool {
+	s, ok := r.spurns[arn]
+	return ok && s.versionID == versionID && r.isFresh(s)
+}
+
+func (r *refresher) isFresh(s spurn) bool { return r.clock()-s.at < huntTime }
+
+// shows reports whether files and environment show a pending version that is one of
+// those refused.
+func (r *refresher) shows(p *pendingHunt, refused []string) bool {
+	if p == nil || !p.shown {
+		return false
+	}
+	e, _ := r.store.Snapshot().Get(p.secret.name)
+	return e.Pending != nil && slices.Contains(refused, e.Pending.VersionID)
 }
 
 // refusePending has files and environment show the current version again if the
 // pending one that they show was refused.
-func (r *refresher) refusePending(s *schedule, refused []string) {
+func (r *refresher) refusePending(p *pendingHunt, refused []string) {
+	if !r.shows(p, refused) {
+		return
+	}
+	s := p.secret
 	if r.setPending(s, nil, func(e store.Entry) bool {
 		if e.Pending == nil || !slices.Contains(refused, e.Pending.VersionID) {
 			return false
 		}
-		for _, k := range r.secrets[s.name].kin {
-			k.spurned, k.spurnedAt = e.Pending.VersionID, r.clock()
-		}
+		r.spurns[e.Version.ARN] = spurn{e.Pending.VersionID, r.clock(), time.Now().UTC().Round(0)}
 		return true
 	}) {
 		r.log.Warn("secret's pending version was refused, files and environment show the current one again", "secret", s.name)
@@ -192,21 +201,34 @@ func (r *refresher) refusePending(s *schedule, refused []string) {
 func (r *refresher) setPending(s *schedule, v *secret.Version, when func(store.Entry) bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.secrets[s.name]
-	if now == nil || now.ref != s.ref || !now.pending {
+	names, ok := r.shownAs(s, v)
+	if !ok || !r.store.SetPending(names, v, when) {
 		return false
 	}
-	var names []string
-	for _, k := range now.kin {
-		if k.ref != s.ref || !k.pending {
+	if v != nil {
+		delete(r.recalled, v.ARN)
+	}
+	return true
+}
+
+// shownAs returns all names under which the pending version of s is shown, and false if
+// v cannot be under all of them. r.mu is held.
+func (r *refresher) shownAs(s *schedule, v *secret.Version) (names map[string]secret.Ref, ok bool) {
+	now := r.secrets[s.name]
+	if now == nil || now.ref != s.ref || !now.pending || v != nil && now.unfit() != nil {
+		return nil, false
+	}
+	names = map[string]secret.Ref{}
+	for _, k := range now.kin() {
+		if !k.pending || !now.is(k) {
 			continue
 		}
 		if v != nil && k.expect.check(v, time.Now()) != nil {
-			return false
+			return nil, false
 		}
-		names = append(names, k.name)
+		names[k.name] = k.ref
 	}
-	return r.store.SetPending(names, s.ref, v, when)
+	return names, true
 }
 
 // shownOf returns the pending version that other names of the secret show in place of
@@ -217,50 +239,11 @@ func (r *refresher) shownOf(u *store.Update) *secret.Version {
 	if s == nil || !s.pending || u.Version == nil {
 		return nil
 	}
-	for _, k := range s.kin {
+	for _, k := range s.kin() {
 		e, _ := snap.Get(k.name)
-		if k.ref == s.ref && e.Pending != nil && e.Version.VersionID == u.Version.VersionID {
+		if s.is(k) && e.Pending != nil && e.Version.VersionID == u.Version.VersionID {
 			return e.Pending
 		}
 	}
 	return nil
-}
-
-// checkPending reads AWSPENDING again of those in group whose pending version is
-// shown and whose current one has not moved. Where the label has gone or moved
-// files and environment show the current version again; where it cannot be read
-// they stay.
-func (r *refresher) checkPending(ctx context.Context, src fetcher, group []*schedule, outcomes []outcome) {
-	snap := r.store.Snapshot()
-	var shown []store.Entry
-	var of []*schedule
-	var refs []secret.Ref
-	for i, s := range group {
-		if e, _ := snap.Get(s.name); e.Pending != nil && e.Ref == s.ref && known(snap, s, outcomes[i].Result) {
-			ref := s.ref
-			ref.Stage = secret.StagePending
-			shown, of, refs = append(shown, e), append(of, s), append(refs, ref)
-		}
-	}
-	if len(refs) == 0 {
-		return
-	}
-	for i, res := range src.Fetch(ctx, refs) {
-		if ctx.Err() != nil || !withdraws(res, shown[i].Pending) {
-			continue
-		}
-		if r.setPending(of[i], nil, func(e store.Entry) bool { return e.Pending == shown[i].Pending }) {
-			r.log.Warn("secret's pending version was withdrawn, files and environment show the current one again",
-				"secret", of[i].name, "version_id", shown[i].Pending.VersionID)
-		}
-	}
-}
-
-// withdraws reports whether a read of AWSPENDING says that it is not v's any more,
-// which a read that failed for another reason does not.
-func withdraws(res source.Result, v *secret.Version) bool {
-	if res.Err != nil {
-		return definite(secret.KindOf(res.Err))
-	}
-	return res.Version.VersionID != v.VersionID
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,6 +105,25 @@ func TestANameThatAReloadBringsShowsThePendingVersionToo(t *testing.T) {
 		r.after(time.Second)
 		if got := r.file("out"); got != "two two" {
 			t.Errorf("the file holds %q", got)
+		}
+	})
+}
+
+// TestAllWhoWereRefusedWithThePendingVersionAreAnswered at once, with the current one.
+func TestAllWhoWereRefusedWithThePendingVersionAreAnswered(t *testing.T) {
+	shownPending(t, shownSecret, func(r *running, first string) {
+		began := time.Now()
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				if got := r.refused(pendingOne); got.VersionID != first {
+					t.Errorf("%+v", got)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(began); took > 5*time.Second || r.file("out") != "one" {
+			t.Errorf("after %s the file holds %q", took, r.file("out"))
 		}
 	})
 }

@@ -58,7 +58,7 @@ func (a *Agent) inPlace(snap *store.Snapshot) (counts Counts, waits error) {
 		switch {
 		case o.skipped:
 			counts.Skipped++
-		case o.inPlace:
+		case o.inPlace, o.kept:
 			counts.Files++
 		default:
 			waits = errors.Join(waits, fmt.Errorf("file %s is not in place", o.path))

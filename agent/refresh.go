@@ -40,11 +40,17 @@ type refresher struct {
 	secrets  map[string]*schedule
 	rounds   sync.WaitGroup
 	draining bool
-	base     context.Context //nolint:containedctx // the lifetime of the rounds that requests start, set by run
+	// recalled is, by ARN, what was refused before a restart or a reload, as long as
+	// it is not settled what is shown in its place.
+	recalled map[string]refusedState
+	// spurns are, by ARN, the pending versions that were refused last.
+	spurns map[string]spurn
+	base   context.Context //nolint:containedctx // the lifetime of the rounds that requests start, set by run
 }
 
 func newRefresher(st *store.Store, src fetcher, secrets []*schedule, clock func() time.Duration, log *slog.Logger) *refresher {
-	r := &refresher{store: st, log: log, clock: clock, wake: make(chan struct{}, 1), started: make(chan struct{}), phase: 0.5 + 0.5*rand.Float64()}
+	r := &refresher{store: st, log: log, clock: clock, wake: make(chan struct{}, 1), started: make(chan struct{}), phase: 0.5 + 0.5*rand.Float64(),
+		recalled: map[string]refusedState{}, spurns: map[string]spurn{}}
 	r.configure(src, secrets)
 	return r
 }
@@ -61,10 +67,12 @@ func (r *refresher) configure(src fetcher, secrets []*schedule) {
 	for _, s := range secrets {
 		refs[s.name] = s.ref
 	}
+	before := r.store.Snapshot()
 	r.store.Configure(refs, func(string, store.Entry) bool { return same })
+	r.keepRefused(before, r.store.Snapshot())
 	for _, s := range secrets {
 		if !s.pending {
-			r.store.SetPending([]string{s.name}, s.ref, nil, func(e store.Entry) bool { return e.Pending != nil })
+			r.store.SetPending(map[string]secret.Ref{s.name: s.ref}, nil, func(e store.Entry) bool { return e.Pending != nil || e.Unsettled != nil })
 		}
 	}
 	snap := r.store.Snapshot()
@@ -74,9 +82,9 @@ func (r *refresher) configure(src fetcher, secrets []*schedule) {
 		s.next = now
 		if old := r.secrets[s.name]; old != nil {
 			s.failed = old.failed
-			s.spurned, s.spurnedAt = old.spurned, old.spurnedAt
 		}
 		if e, ok := snap.Get(s.name); ok && e.Version != nil {
+			s.arn = e.Version.ARN
 			if old := r.secrets[s.name]; old != nil && old.ref == s.ref {
 				s.seen, s.confirming, s.failures = old.seen, old.confirming, old.failures
 				if reflect.DeepEqual(old.expect, s.expect) { // else what was held may be right now
@@ -86,7 +94,7 @@ func (r *refresher) configure(src fetcher, secrets []*schedule) {
 		}
 		next[s.name] = s
 	}
-	pairStages(next)
+	link(next)
 	r.secrets = next
 	r.poke()
 }
@@ -144,7 +152,7 @@ func (r *refresher) startDue() time.Duration {
 	for _, s := range r.secrets {
 		// First reads, after a reload, and the retries of a failing secret pull
 		// nobody along.
-		if s.reading == nil && s.next <= now && s.failures == 0 && s.confirming == "" && len(s.seen) > 0 {
+		if s.reading == nil && s.next <= now && s.failures == 0 && s.confirming == "" && s.unsettled == 0 && len(s.seen) > 0 {
 			dueIntervals[s.interval] = true
 		}
 	}
@@ -175,7 +183,7 @@ func (r *refresher) startRounds(due []*schedule) {
 	}
 	for _, s := range due {
 		add(s)
-		for _, k := range s.kin {
+		for _, k := range s.kin() {
 			add(k)
 		}
 	}
@@ -200,14 +208,16 @@ func (r *refresher) round(ctx context.Context, src fetcher, group []*schedule) {
 	}
 	began := r.store.Snapshot()
 	outcomes := readPairs(ctx, src, group, src.Fetch(ctx, refs), began)
-	r.checkPending(ctx, src, group, outcomes)
+	reads := r.readPendings(ctx, src, group, outcomes)
 	if ctx.Err() != nil {
 		r.finish(group) // a read that the shutdown cut off says nothing
 		return
 	}
+	r.follow(group, reads)
 	var updates []store.Update
 	var say []func()
 	r.mu.Lock()
+	r.learn(group, outcomes, &say)
 	if r.source == src { // else a reload chose another one meanwhile
 		updates = r.judgeRound(group, outcomes, began, &say)
 	}
@@ -215,6 +225,7 @@ func (r *refresher) round(ctx context.Context, src fetcher, group []*schedule) {
 		updates[i].At, updates[i].Wall = at, wall
 		updates[i].Pending = r.shownOf(&updates[i])
 	}
+	r.settle(group, reads, updates, &say)
 	r.store.Put(updates)
 	r.mu.Unlock()
 	for _, line := range say {

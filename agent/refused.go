@@ -97,6 +97,9 @@ type hunted struct {
 	// changed says that the version found is none of those refused or, where there
 	// are none, another one than before.
 	changed bool
+	// spurns says that what was refused is the pending version that files showed, so
+	// that the current one will do.
+	spurns bool
 	// pending is the version at AWSPENDING, where found is refused and it is not.
 	pending *secret.Version
 }
@@ -111,6 +114,13 @@ func (h *hunted) versionID() string {
 
 // name returns the configured name, or the ARN of a secret that has none.
 func (h *hunted) name() string { return cmp.Or(h.found.Name, h.found.Version.ARN) }
+
+// hasOther reports whether the agent had another version already. Where the pending one
+// was refused the current one may have moved unseen, and what the agent has of it was
+// refused before.
+func (h *hunted) hasOther(refused []string) bool {
+	return len(refused) > 0 && !slices.Contains(refused, h.before) && !h.spurns
+}
 
 // hunt reads a secret until its version is none of refused any more, or until
 // there is a pending one that is not; with no refused it reads once. It does not
@@ -127,20 +137,22 @@ func (a *Agent) hunt(ctx context.Context, q endpoint.Query, refused []string, ho
 	if err != nil {
 		return hunted{}, err
 	}
-	h := hunted{found: had, before: had.Version.VersionID}
-	if len(refused) > 0 && !slices.Contains(refused, h.before) {
+	h := hunted{found: had, before: had.Version.VersionID, spurns: a.refresh.shows(p, refused)}
+	if h.hasOther(refused) {
 		h.changed = true
 		return h, nil
 	}
-	end := a.clock() + how.limit
+	began, end := time.Now(), a.clock()+how.limit
 	for gap := huntFirst; ; gap = min(2*gap, huntMost) {
 		turn := time.Now()
-		if had, err = a.readAgain(ctx, q, once, gap/2); err == nil {
-			id := had.Version.VersionID
-			h.found, h.changed = had, id != h.before && !slices.Contains(refused, id)
-		}
-		if err == nil && !h.changed {
-			h.pending = a.readPending(ctx, p, had, turn)
+		had, err = a.readAgain(ctx, q, once || h.spurns, gap/2)
+		switch {
+		case err == nil && h.spurns && had.Confirmed.Before(began):
+			h.found = had // from before the end of a rotation, perhaps
+		case err == nil:
+			a.weigh(ctx, &h, p, had, refused, turn)
+		case !worthAnother(err):
+			a.refresh.refusePending(p, refused)
 		}
 		left := end - a.clock()
 		if h.changed || h.pending != nil || once || left <= 0 || !worthAnother(err) {
@@ -149,6 +161,17 @@ func (a *Agent) hunt(ctx context.Context, q endpoint.Query, refused []string, ho
 		if err := pause(ctx, min(gap, left)); err != nil {
 			return hunted{}, fmt.Errorf("refresh secret %s: %w", q.ID, err)
 		}
+	}
+}
+
+// weigh notes what a read of the version has brought that was asked for at turn, and
+// looks at the pending one if it is no other.
+func (a *Agent) weigh(ctx context.Context, h *hunted, p *pendingHunt, had endpoint.Answer, refused []string, turn time.Time) {
+	id := had.Version.VersionID
+	h.found, h.changed = had, (id != h.before || h.spurns) && !slices.Contains(refused, id)
+	a.refresh.refusePending(p, refused)
+	if !h.changed {
+		h.pending = a.readPending(ctx, p, had, turn)
 	}
 }
 

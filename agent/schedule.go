@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"secretsd/agent/secret"
@@ -15,6 +16,8 @@ const (
 	// read comes. Secrets Manager is eventually consistent (ListSecrets, API
 	// reference): one read may answer with the past.
 	confirmDelay = time.Second
+	// unreadCeiling is the longest time between two tries at what files wait for.
+	unreadCeiling = 30 * time.Second
 	// maxSeen bounds the version ids remembered of a secret.
 	maxSeen = 32
 )
@@ -42,19 +45,19 @@ type schedule struct {
 	// pending says that files and environment show the pending version once the
 	// current one was refused.
 	pending bool
-	// spurned is the pending version that was refused last while they showed it.
-	spurned   string
-	spurnedAt time.Duration
+	// unsettled counts in how many reads on end it could not be settled which version
+	// they show.
+	unsettled int
 	// expect is what a version has to be, or nil. held is the last version id that
 	// was not, of which the log says so.
 	expect *expectation
 	held   string
-	// kin are all that are read together with it, itself among them: those of the same
-	// label of the same secret, and of AWSPREVIOUS beside AWSCURRENT.
-	kin []*schedule
-	// pair is the schedule of AWSCURRENT beside AWSPREVIOUS, or the other way
-	// round, of the same secret; they are read together.
-	pair *schedule
+	// arn is the one that its reads have brought, or empty, and links are what that
+	// tells of others.
+	arn   string
+	links atomic.Pointer[links]
+	// unfitSaid is why pending cannot be, as the log has said it.
+	unfitSaid string
 }
 
 // early returns how long before its time s may be read along with those that
@@ -63,7 +66,7 @@ type schedule struct {
 // other. Those of other intervals join for a fifth of theirs.
 func (s *schedule) early(dueIntervals map[time.Duration]bool) time.Duration {
 	switch {
-	case len(dueIntervals) == 0 || s.failures > 0 || s.confirming != "":
+	case len(dueIntervals) == 0 || s.failures > 0 || s.confirming != "" || s.unsettled > 0:
 		return 0
 	case dueIntervals[s.interval]:
 		return s.interval / 2
@@ -126,7 +129,7 @@ func (r *refresher) hold(s *schedule, u store.Update, why error, had *secret.Ver
 		})
 	}
 	u.Version = nil
-	if s.pair != nil && s.ref.Stage == secret.StagePrevious {
+	if s.pair() != nil && s.ref.Stage == secret.StagePrevious {
 		u.Err, u.Drop = err, true
 		return u
 	}
@@ -169,12 +172,16 @@ func (s *schedule) backoff(kind secret.Kind, haveValue bool) time.Duration {
 	base, ceiling := time.Second, min(s.interval, 5*time.Minute)
 	switch {
 	case !haveValue:
-		ceiling = min(s.interval, 30*time.Second)
+		ceiling = min(s.interval, unreadCeiling)
 	case kind == secret.Throttled:
 		base, ceiling = 5*time.Second, max(2*s.interval, 15*time.Minute)
 	}
-	base = min(base, s.interval)
-	d := min(base<<min(s.failures-1, 20), ceiling)
+	return retryAfter(s.failures, min(base, s.interval), ceiling)
+}
+
+// retryAfter returns the time to the next try after so many failures on end.
+func retryAfter(failures int, base, ceiling time.Duration) time.Duration {
+	d := min(base<<min(failures-1, 20), ceiling)
 	return time.Duration(float64(d) * (0.5 + 0.5*rand.Float64()))
 }
 

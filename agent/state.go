@@ -19,7 +19,7 @@ import (
 )
 
 // stateDir is the directory that holds what must survive a crash: the
-// notifications owed and what is held. It is locked while the agent runs. No secret value, nor
+// notifications owed, what is held and what was refused. It is locked while the agent runs. No secret value, nor
 // anything derived from one, is ever in it.
 type stateDir struct {
 	root *os.Root
@@ -52,6 +52,9 @@ const (
 
 // state is what state.json holds.
 type state struct {
+	// Refused is what programs were refused with in rotations of one user.
+	Refused []refusedState `json:"refused,omitempty"`
+
 	Debts []notify.Debt `json:"debts"`
 	// Held is what checks have refused.
 	Held []heldState `json:"held,omitempty"`

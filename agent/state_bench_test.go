@@ -100,6 +100,7 @@ func stateAgent(b *testing.B, dir string) *Agent {
 	}
 	b.Cleanup(state.close)
 	a := &Agent{log: slog.New(slog.DiscardHandler), state: state, seen: newSeen()}
+	a.refused.Store(&[]refusedState{})
 	a.pending.Store(&[]notify.Debt{})
 	a.restored.Store(&[]notify.Debt{})
 	a.held.Store(&[]heldState{})

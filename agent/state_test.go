@@ -113,6 +113,7 @@ func TestADebtIsInTheStateWhoeverHasIt(t *testing.T) {
 		targets[i] = notify.Target{Name: fmt.Sprint(i), Step: notify.Step{Command: []string{"true"}}}
 	}
 	a := &Agent{log: slog.New(slog.DiscardHandler), state: stateIn(t), seen: newSeen(), notifier: notify.New(targets, notify.Options{})}
+	a.refused.Store(&[]refusedState{})
 	a.pending.Store(&[]notify.Debt{})
 	a.restored.Store(&[]notify.Debt{})
 	a.held.Store(&[]heldState{})

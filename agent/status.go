@@ -65,6 +65,9 @@ type SecretStatus struct {
 	// Pending is the version at AWSPENDING where files and environment show it in
 	// place of VersionID, which was refused.
 	Pending string `json:"pending_version_id,omitempty"`
+	// Unsettled says that VersionID was refused before the agent was started, and that
+	// AWSPENDING cannot be read: files and environment wait for it. Error says why.
+	Unsettled bool `json:"unsettled,omitempty"`
 	// ConfirmedAt is when the version was last confirmed, AgeSeconds ago, on a
 	// clock that counts on in suspend. Both are zero if none was ever read.
 	ConfirmedAt time.Time `json:"confirmed_at,omitzero"`
@@ -295,6 +298,9 @@ func secretStatus(c *schedule, e store.Entry, plan refreshPlan, now time.Duratio
 	}
 	if e.Err != nil {
 		s.Kind, s.Error, s.Hint = secret.KindOf(e.Err).String(), e.Err.Error(), hintOf(e.Err)
+	}
+	if s.Unsettled = e.Unsettled != nil; s.Unsettled && e.Err == nil {
+		s.Kind, s.Error, s.Hint = secret.KindOf(e.Unsettled.Err).String(), e.Unsettled.Err.Error(), hintOf(e.Unsettled.Err)
 	}
 	for k, n := range plan.failed {
 		s.failures[secret.Kind(k).String()] = n

@@ -29,7 +29,10 @@ type rotating struct {
 	t      *testing.T
 	client *secretsmanager.Client
 	denied atomic.Bool
+	// broken has reads of AWSPENDING fail as in an outage.
+	broken atomic.Bool
 	first  string
+	arn    string
 	audit  string
 	agent  *process
 }
@@ -48,6 +51,10 @@ func startRotating(t *testing.T, secrets, rest string) *rotating {
 			_, _ = io.WriteString(w, `{"__type":"AccessDeniedException","Message":"User is not authorized to perform: secretsmanager:GetSecretValue"}`)
 			return
 		}
+		if r.broken.Load() && bytes.Contains(body, []byte(`"AWSPENDING"`)) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
 		req.Body = io.NopCloser(bytes.NewReader(body))
 		svc.ServeHTTP(w, req)
 	}))
@@ -57,7 +64,7 @@ func startRotating(t *testing.T, secrets, rest string) *rotating {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.first, r.audit = *made.VersionId, filepath.Join(r.dir, "audit.log")
+	r.first, r.arn, r.audit = *made.VersionId, *made.ARN, filepath.Join(r.dir, "audit.log")
 	write(t, r.conf, fmt.Sprintf(`
 source: {aws: {endpoint: %s}}
 refresh: {interval: 1h}

@@ -50,7 +50,7 @@ type Config struct {
 	// repaired. Default: 1m.
 	HealInterval Duration `yaml:"heal_interval"`
 	// StateDir holds what must survive a crash of the agent: the notifications
-	// owed. It holds no secret value. Default: /run/secretsd.
+	// owed, and which versions were refused. It holds no secret value. Default: /run/secretsd.
 	StateDir string `yaml:"state_dir"`
 	// OnExit is what becomes of files and bundles when the agent ends: keep, or
 	// remove those that are still as it made them. Default: keep.

@@ -28,6 +28,9 @@ type Entry struct {
 	// place of Version, which was refused; else nil. A rotation that ends makes it
 	// Version, and another Version ends it.
 	Pending *secret.Version
+	// Unsettled says that Version was refused once, and that it is not known yet what
+	// to show in its place; else nil.
+	Unsettled *Unsettled
 	// Held is a version that was read but is not used, for it is not what the
 	// configuration expects; nil where Version is the latest. Version then stays
 	// as long as Held is current at the source, however old it gets.
@@ -44,6 +47,14 @@ func (e Entry) Shown() *secret.Version {
 		return e.Pending
 	}
 	return e.Version
+}
+
+// Unsettled is why it is not known what to show of a secret.
+type Unsettled struct {
+	// Since is when that was noticed first, on the clock of [Entry.Confirmed].
+	Since time.Duration
+	// Err is why AWSPENDING could not be read.
+	Err error
 }
 
 // Held is a version that is not used.
@@ -84,8 +95,11 @@ type Update struct {
 	// Version is the version read, or nil when Err says why there is none.
 	Version *secret.Version
 	Err     error
-	// Pending is what other names of the secret show in place of Version, or nil.
+	// Pending is what to show in place of Version, or nil to leave that as it is while
+	// Version stays.
 	Pending *secret.Version
+	// Unsettled says that it is not known yet what to show in place of Version.
+	Unsettled *Unsettled
 	// Held says that the version read is not to be used. Version and Err are nil
 	// then.
 	Held *Held
@@ -149,7 +163,7 @@ func (e Entry) with(u Update) Entry {
 	if u.Err != nil {
 		e.Err = u.Err
 		if u.Drop {
-			e.Version, e.Pending = nil, nil
+			e.Version, e.Pending, e.Unsettled = nil, nil, nil
 		}
 		return e
 	}
@@ -158,6 +172,14 @@ func (e Entry) with(u Update) Entry {
 	}
 	if u.Pending != nil {
 		e.Pending = u.Pending
+	}
+	switch had := e.Unsettled; {
+	case e.Pending != nil:
+		e.Unsettled = nil
+	default:
+		if e.Unsettled = u.Unsettled; had != nil && u.Unsettled != nil {
+			e.Unsettled = &Unsettled{Since: had.Since, Err: u.Unsettled.Err}
+		}
 	}
 	// An unchanged version keeps its pointer, which is what holders compare.
 	if e.Version == nil || !same(e.Version, u.Version) {
@@ -171,14 +193,14 @@ func same(v, w *secret.Version) bool {
 	return v.VersionID == w.VersionID && v.ARN == w.ARN && slices.Equal(v.Stages, w.Stages) && v.SameContent(w)
 }
 
-// SetPending sets [Entry.Pending] of the secrets names, which are one secret, where
-// Ref is ref and when holds of the entry, in one step, and reports whether there was
-// any. When v is nil the entries show Version again.
-func (s *Store) SetPending(names []string, ref secret.Ref, v *secret.Version, when func(Entry) bool) bool {
+// SetPending sets [Entry.Pending] of the names of refs, which are one secret, where
+// Ref is as given and when holds of the entry, in one step, and reports whether there
+// was any. When v is nil the entries show Version again.
+func (s *Store) SetPending(refs map[string]secret.Ref, v *secret.Version, when func(Entry) bool) bool {
 	s.mu.Lock()
 	old := s.current.Load()
 	var next map[string]Entry
-	for _, name := range names {
+	for name, ref := range refs {
 		e, ok := old.entries[name]
 		if !ok || e.Ref != ref || !when(e) {
 			continue
@@ -186,7 +208,7 @@ func (s *Store) SetPending(names []string, ref secret.Ref, v *secret.Version, wh
 		if next == nil {
 			next = maps.Clone(old.entries)
 		}
-		e.Pending = v
+		e.Pending, e.Unsettled = v, nil
 		next[name] = e
 	}
 	if next == nil {

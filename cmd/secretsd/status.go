@@ -41,6 +41,8 @@ are RFC 3339, versions are version ids.
              pending_version_id
                           the version that files and environment show, for the one
                           in use was refused; its rotation has not ended
+             unsettled    the one in use was refused before the start, and AWSPENDING
+                          cannot be read: kind and error say why, and files wait
              held_version_id, held_reason
                           a version that is not used, for it is not what expect says
   files[]    path, bundle, state
@@ -207,6 +209,8 @@ func stateOf(s *agent.SecretStatus) string {
 		return "held " + s.Held
 	case s.Pending != "":
 		return "pending " + s.Pending
+	case s.Unsettled:
+		return "refused, pending not readable"
 	default:
 		return "ok"
 	}
