@@ -151,13 +151,8 @@ func (a *Agent) commandVariables(id string) ([]string, error) {
 		return nil, errors.New("the configuration has changed")
 	}
 	made := g.render(v.entry(g), func(name string) bool { return v.optional[name] })
-	for name := range made.deps {
-		if g.files.unknown[name] {
-			return nil, &fault{
-				err:  fmt.Errorf("secret %s: the target's files show an earlier version than the current one, which was refused, and which one is not known since the start", name),
-				hint: "mend what refuses the current version, or put a new one",
-			}
-		}
+	if err := v.unsure(g, made.deps); err != nil {
+		return nil, err
 	}
 	switch {
 	case made.err != nil:
@@ -172,6 +167,25 @@ func (a *Agent) commandVariables(id string) ([]string, error) {
 	}
 	a.recordCommand(id, g.target, made.deps)
 	return env.Reveal(), nil
+}
+
+// unsure returns why it is not known which version of one of the secrets is right, or
+// nil.
+func (v *commandView) unsure(g given, deps versions) error {
+	for _, name := range slices.Sorted(maps.Keys(deps)) {
+		e, _ := v.snap.Get(name)
+		switch {
+		case g.files.held[name] != nil:
+		case g.files.unknown[name]:
+			return &fault{
+				err:  fmt.Errorf("secret %s: the current version was refused to the target's files, and which one they show is not known since the start", name),
+				hint: "mend what refuses the current version, or put a new one",
+			}
+		case e.Unsettled != nil:
+			return fmt.Errorf("secret %s: its current version was refused before, and AWSPENDING cannot be read: %w", name, e.Unsettled.Err)
+		}
+	}
+	return nil
 }
 
 // secretValues returns all values that output must not show.
