@@ -74,7 +74,9 @@ type Agent struct {
 	// what the last agent owed, until the notifier has taken it over.
 	pending, restored atomic.Pointer[[]notify.Debt]
 	// held is what checks have refused.
-	held   atomic.Pointer[[]heldState]
+	held atomic.Pointer[[]heldState]
+	// former is what outputs in doubt held before.
+	former atomic.Pointer[[]formerState]
 	health health
 	// served and noted are the generations that the endpoint serves and that
 	// Status shows.
@@ -157,6 +159,7 @@ func (a *Agent) start(b *build) {
 	a.pending.Store(&[]notify.Debt{})
 	a.restored.Store(&[]notify.Debt{})
 	a.held.Store(&[]heldState{})
+	a.former.Store(&[]formerState{})
 	a.refresh = newRefresher(a.store, b.source, b.secrets, a.clock, a.log)
 	a.refresh.wrapper = a.opts.Child.Once
 	a.onDemand = newOnDemand(a.clock, a.log, a.refresh.fetcher)
@@ -164,6 +167,7 @@ func (a *Agent) start(b *build) {
 	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled, Child: a.childProcess})
 	a.apply = newApplier(a.log, a.clock)
 	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.publish
+	a.apply.keep = func(list []formerState) { a.former.Store(&list) }
 	a.apply.published, a.apply.remember, a.apply.asked = a.published, a.remember, a.asked.isFor
 	a.apply.configure(b.plan)
 	a.child = newSupervised(a.log, a.opts.Child)
@@ -235,6 +239,7 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 		// are told together.
 		a.restoreDebts()
 	})
+	a.apply.reread = func(r reply, needed []notify.SecretVersion) { a.startReread(ctx, g.Go, r, needed) }
 	giveBack()
 	heal := time.NewTicker(a.build.cfg.HealInterval.Std())
 	defer heal.Stop()
@@ -307,6 +312,9 @@ func (a *Agent) pass(ctx context.Context, heal bool) {
 	a.apply.heed(a.replies.take())
 	snap := a.store.Snapshot()
 	a.apply.pass(ctx, snap, heal)
+	if a.apply.heedLate() {
+		a.apply.pass(ctx, snap, false)
+	}
 	a.assess(snap)
 	a.note(snap)
 }

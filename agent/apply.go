@@ -31,6 +31,12 @@ type applier struct {
 	published func(o *output, made *content)
 	// remember writes down what is held.
 	remember func(held []heldState)
+	// keep has what outputs held before written down with what is owed next.
+	keep func([]formerState)
+	// reread reads former versions for a rollback, which then comes as a reply again.
+	reread func(r reply, needed []notify.SecretVersion)
+	// late are rollbacks that wait until it is known what the files hold.
+	late []reply
 	// asked reports whether somebody is asking for a new version of a secret.
 	asked   func(secret string) bool
 	checker *checker
@@ -65,6 +71,8 @@ func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
 
 		published: func(*output, *content) {},
 		remember:  func([]heldState) {},
+		keep:      func([]formerState) {},
+		reread:    func(reply, []notify.SecretVersion) {},
 		asked:     func(string) bool { return false },
 		byHand:    map[string]string{},
 		checker:   newChecker(),
@@ -100,7 +108,7 @@ func (a *applier) configure(p *plan) {
 		}
 		maps.DeleteFunc(o.doubts, func(name string, _ bool) bool { return !a.doubters[name] || !slices.Contains(o.notify, name) })
 		if len(o.doubts) == 0 {
-			o.previous = nil
+			o.previous, o.former = nil, nil
 		}
 		o.dirty = true
 		a.depend(o, nil)
@@ -165,6 +173,7 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 	}
 	owed := a.debts(todo)
 	if len(owed) > 0 {
+		a.keep(a.formers(todo))
 		a.owe(owed)
 	}
 	var done []candidate

@@ -27,7 +27,7 @@ func (a *Agent) saveState() {
 		// A debt passes from these to the notifier: asked first, they hold what it
 		// does not owe yet.
 		pending, restored := *a.pending.Load(), *a.restored.Load()
-		return state{Debts: slices.Concat(a.notifier.Owed(), pending, restored), Held: *a.held.Load()}
+		return state{Debts: slices.Concat(a.notifier.Owed(), pending, restored), Held: *a.held.Load(), Former: *a.former.Load()}
 	})
 	if err != nil {
 		a.log.Warn("cannot write down what is owed and held; a crash now would lose it", attrs(err)...)
@@ -54,12 +54,15 @@ func (a *Agent) loadState() {
 			return !slices.ContainsFunc(a.build.outputs, func(o *output) bool { return o.path == path })
 		})
 	}
-	a.restored.Store(&st.Debts)
 	a.held.Store(&st.Held)
 	a.apply.recall(st.Held)
+	st.Debts = a.apply.cutOff(st.Debts)
+	a.restored.Store(&st.Debts)
 	for _, d := range st.Debts {
 		a.apply.doubted(d)
 	}
+	a.former.Store(&st.Former)
+	a.apply.recallFormers(st.Former)
 }
 
 // restoreDebts hands what the last agent owed to the notifier.
@@ -69,7 +72,11 @@ func (a *Agent) restoreDebts() {
 		return
 	}
 	for _, d := range debts {
-		a.log.Info("owed since before the start", "target", d.Target, "paths", d.Paths)
+		if d.Unconfirmed {
+			a.log.Warn("target is unconfirmed since before the start", "target", d.Target, "paths", d.Paths, "rolled_back", d.Rollback)
+		} else {
+			a.log.Info("owed since before the start", "target", d.Target, "paths", d.Paths)
+		}
 		a.notifier.Notify(d.Target, d.Change)
 	}
 	a.restored.Store(&[]notify.Debt{})

@@ -76,6 +76,8 @@ type output struct {
 	// nobody could ask for it.
 	doubts   map[string]bool
 	previous *content
+	// former is previous as it is known after a restart: by name.
+	former *former
 	// refused is what a rollback has taken back, or nil.
 	refused *refusal
 	// skipped says that the output waits for a secret that may be absent.
@@ -131,7 +133,7 @@ func (o *output) inherit(old *output) {
 		return // what a file is made by makes no bundle
 	}
 	o.good, o.named, o.at = old.good, old.named, old.at
-	o.doubts, o.previous, o.refused = old.doubts, old.previous, old.refused
+	o.doubts, o.previous, o.former, o.refused = old.doubts, old.previous, old.former, old.refused
 	if o.source == old.source {
 		o.gate = old.gate
 		o.gate.again = true

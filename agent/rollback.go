@@ -25,7 +25,16 @@ type going struct {
 // for a mixture is what the target has never had. A file that has newer content by
 // now stays as it is, as if that had come after the rollback; the target is told of
 // it, and may confirm that.
-func (a *applier) rollBack(target string, told notify.Change) {
+func (a *applier) rollBack(r reply) {
+	if a.postpone(r) {
+		return
+	}
+	target, told := r.target, r.told
+	if needed := a.needed(target, told); len(needed) > 0 && r.read == nil {
+		a.reread(r, needed)
+		return
+	}
+	a.remind(r.read)
 	back, err := a.goingBack(target, told)
 	if err == nil && len(back) == 0 {
 		a.log.Warn("not rolling back, for none of what the target was told of is in place any more, or it has confirmed it", "target", target)
@@ -52,14 +61,11 @@ func (a *applier) goingBack(target string, told notify.Change) ([]going, error) 
 	var asked []going
 	var errs []error
 	for _, o := range a.outputs {
-		if !o.doubts[target] || !slices.Contains(told.Paths, o.path) || o.at.After(told.At) || o.good == nil {
+		if !o.concernedBy(target, told) || o.good == nil {
 			continue
 		}
 		if o.previous == nil {
-			errs = append(errs, &fault{
-				err:  fmt.Errorf("no earlier content of %s is known that the target can work with", o.path),
-				hint: "put a right value into the secret",
-			})
+			errs = append(errs, unknownFormer(o))
 			continue
 		}
 		asked = append(asked, going{output: o, before: o.previous})
@@ -206,7 +212,7 @@ func (a *applier) putBack(back []going) error {
 // What it held is what a rollback leads to, unless that was in doubt itself.
 func (o *output) doubt(doubters map[string]bool) {
 	if len(o.doubts) == 0 {
-		o.previous = o.good
+		o.previous, o.former = o.good, nil
 	}
 	o.doubts = nil
 	for _, name := range o.notify {
@@ -215,7 +221,7 @@ func (o *output) doubt(doubters map[string]bool) {
 		}
 	}
 	if o.doubts == nil {
-		o.previous = nil
+		o.previous, o.former = nil, nil
 	}
 }
 
@@ -241,7 +247,7 @@ func (a *applier) trust(target string, told notify.Change) {
 		if o.doubts[target] && slices.Contains(told.Paths, o.path) && !o.at.After(told.At) {
 			delete(o.doubts, target)
 			if len(o.doubts) == 0 {
-				o.previous = nil // nobody will ask for it
+				o.previous, o.former = nil, nil // nobody will ask for it
 			}
 		}
 	}

@@ -55,6 +55,8 @@ type state struct {
 	Debts []notify.Debt `json:"debts"`
 	// Held is what checks have refused.
 	Held []heldState `json:"held,omitempty"`
+	// Former is what outputs in doubt held before, for a rollback.
+	Former []formerState `json:"former,omitempty"`
 }
 
 // openState makes the directory if it is missing, with mode 0700, and takes its
