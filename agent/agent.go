@@ -75,9 +75,9 @@ type Agent struct {
 	pending, restored atomic.Pointer[[]notify.Debt]
 	// held is what checks have refused.
 	held atomic.Pointer[[]heldState]
-	// former is what outputs in doubt held before.
-	former atomic.Pointer[[]formerState]
-	health health
+	// outputs names what outputs hold that may be rolled back.
+	outputs atomic.Pointer[[]outputState]
+	health  health
 	// served and noted are the generations that the endpoint serves and that
 	// Status shows.
 	served, noted generations
@@ -159,7 +159,7 @@ func (a *Agent) start(b *build) {
 	a.pending.Store(&[]notify.Debt{})
 	a.restored.Store(&[]notify.Debt{})
 	a.held.Store(&[]heldState{})
-	a.former.Store(&[]formerState{})
+	a.outputs.Store(&[]outputState{})
 	a.refresh = newRefresher(a.store, b.source, b.secrets, a.clock, a.log)
 	a.refresh.wrapper = a.opts.Child.Once
 	a.onDemand = newOnDemand(a.clock, a.log, a.refresh.fetcher)
@@ -167,7 +167,7 @@ func (a *Agent) start(b *build) {
 	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled, Child: a.childProcess})
 	a.apply = newApplier(a.log, a.clock)
 	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.publish
-	a.apply.keep = func(list []formerState) { a.former.Store(&list) }
+	a.apply.keep = func(list []outputState) { a.outputs.Store(&list) }
 	a.apply.published, a.apply.remember, a.apply.asked = a.published, a.remember, a.asked.isFor
 	a.apply.configure(b.plan)
 	a.child = newSupervised(a.log, a.opts.Child)

@@ -33,6 +33,8 @@ type running struct {
 	log   *lockedLog
 	// ready is [Options.Ready].
 	ready func(Counts)
+	// made is given the agent before it runs; nil if nobody wants it.
+	made func(*Agent)
 }
 
 func runAgent(t *testing.T, conf string, prepare func(*running), body func(r *running)) {
@@ -51,6 +53,9 @@ func runAgent(t *testing.T, conf string, prepare func(*running), body func(r *ru
 			t.Fatal(err)
 		}
 		r.agent = a
+		if r.made != nil {
+			r.made(a)
+		}
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error)
 		go func() { done <- a.Run(ctx) }()

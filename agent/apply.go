@@ -31,8 +31,8 @@ type applier struct {
 	published func(o *output, made *content)
 	// remember writes down what is held.
 	remember func(held []heldState)
-	// keep has what outputs held before written down with what is owed next.
-	keep func([]formerState)
+	// keep has the names of what outputs hold written down with what is owed next.
+	keep func([]outputState)
 	// reread reads former versions for a rollback, which then comes as a reply again.
 	reread func(r reply, needed []notify.SecretVersion)
 	// late are rollbacks that wait until it is known what the files hold.
@@ -71,7 +71,7 @@ func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
 
 		published: func(*output, *content) {},
 		remember:  func([]heldState) {},
-		keep:      func([]formerState) {},
+		keep:      func([]outputState) {},
 		reread:    func(reply, []notify.SecretVersion) {},
 		asked:     func(string) bool { return false },
 		byHand:    map[string]string{},
@@ -108,7 +108,7 @@ func (a *applier) configure(p *plan) {
 		}
 		maps.DeleteFunc(o.doubts, func(name string, _ bool) bool { return !a.doubters[name] || !slices.Contains(o.notify, name) })
 		if len(o.doubts) == 0 {
-			o.previous, o.former = nil, nil
+			o.previous = nil
 		}
 		o.dirty = true
 		a.depend(o, nil)
@@ -173,7 +173,7 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 	}
 	owed := a.debts(todo)
 	if len(owed) > 0 {
-		a.keep(a.formers(todo))
+		a.keep(a.named(todo))
 		a.owe(owed)
 	}
 	var done []candidate
@@ -194,6 +194,7 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 		a.tell(d.Target, d.Change)
 	}
 	if len(owed) > 0 {
+		a.keep(a.named(nil))
 		a.owe(nil) // what could not be published is not owed
 	}
 }

@@ -27,7 +27,7 @@ func (a *Agent) saveState() {
 		// A debt passes from these to the notifier: asked first, they hold what it
 		// does not owe yet.
 		pending, restored := *a.pending.Load(), *a.restored.Load()
-		return state{Debts: slices.Concat(a.notifier.Owed(), pending, restored), Held: *a.held.Load(), Former: *a.former.Load()}
+		return state{Debts: slices.Concat(a.notifier.Owed(), pending, restored), Held: *a.held.Load(), Outputs: *a.outputs.Load()}
 	})
 	if err != nil {
 		a.log.Warn("cannot write down what is owed and held; a crash now would lose it", attrs(err)...)
@@ -61,8 +61,8 @@ func (a *Agent) loadState() {
 	for _, d := range st.Debts {
 		a.apply.doubted(d)
 	}
-	a.former.Store(&st.Former)
-	a.apply.recallFormers(st.Former)
+	a.outputs.Store(&st.Outputs)
+	a.apply.recallNamed(st.Outputs)
 }
 
 // restoreDebts hands what the last agent owed to the notifier.

@@ -11,49 +11,89 @@ import (
 
 	"secretsd/agent/notify"
 	"secretsd/agent/secret"
+	"secretsd/sinks/files"
 )
 
-// former is what an output held before it was in doubt, as an agent before has written
-// it down: names, for a restart forgets values. A version without an id is of a secret
-// that was not there.
+// former is what a rollback leads to as it is known after a restart, which forgets
+// values: by name. A version without an id is of a secret that was not there.
 type former struct {
 	versions []notify.SecretVersion
 	source   [sha256.Size]byte
 	since    time.Time
 }
 
-// formerState is a former in the state.
-type formerState struct {
-	Path     string                 `json:"path"`
+// outputState names what an output holds, in the state, if it is one of a target that
+// rolls back.
+type outputState struct {
+	Path string `json:"path"`
+	// Before is what it held before it was in doubt, if it is. Whether that is so is
+	// told by the debts.
+	Before *contentState `json:"before,omitempty"`
+	Now    *contentState `json:"now,omitempty"`
+}
+
+type contentState struct {
 	Versions []notify.SecretVersion `json:"versions"`
 	Source   string                 `json:"source"`
 	Since    time.Time              `json:"since,omitzero"`
 }
 
+func (c *content) state() *contentState {
+	return &contentState{c.versions.all(), hex.EncodeToString(c.source[:]), c.since}
+}
+
+func (f *former) state() *contentState {
+	return &contentState{f.versions, hex.EncodeToString(f.source[:]), f.since}
+}
+
+// former returns nil for what is not known, or no digest.
+func (s *contentState) former() *former {
+	if s == nil {
+		return nil
+	}
+	source, err := hex.DecodeString(s.Source)
+	if err != nil || len(source) != sha256.Size {
+		return nil
+	}
+	return &former{s.Versions, [sha256.Size]byte(source), s.Since}
+}
+
 // rereadWait is between two attempts to read former versions.
 const rereadWait = 30 * time.Second
 
-// formers returns what the outputs in doubt held before, when the content of todo will
-// be in doubt too: that has to be written down before any of it is in place.
-func (a *applier) formers(todo []candidate) []formerState {
-	soon := map[*output]bool{}
+// named returns what the outputs hold that targets may have rolled back, when the
+// content of todo is in place: that has to be written down before any of it is.
+func (a *applier) named(todo []candidate) []outputState {
+	next := map[*output]*content{}
 	for _, c := range todo {
-		if c.reason != notify.ReasonHeal && slices.ContainsFunc(c.output.notify, func(t string) bool { return a.doubters[t] }) {
-			soon[c.output] = true
+		if c.change == files.Content && c.reason != notify.ReasonHeal {
+			next[c.output] = c.content
 		}
 	}
-	var list []formerState
+	var list []outputState
 	for _, o := range a.outputs {
-		before := o.previous
-		if len(o.doubts) == 0 && soon[o] {
-			before = o.good
+		if !slices.ContainsFunc(o.notify, func(t string) bool { return a.doubters[t] }) {
+			continue
 		}
-		switch {
-		case before != nil && (len(o.doubts) > 0 || soon[o]):
-			list = append(list, formerState{o.path, before.versions.all(), hex.EncodeToString(before.source[:]), before.since})
-		case len(o.doubts) > 0 && o.former != nil:
-			list = append(list, formerState{o.path, o.former.versions, hex.EncodeToString(o.former.source[:]), o.former.since})
+		st := outputState{Path: o.path}
+		before, now := o.previous, o.good
+		if next[o] != nil {
+			now = next[o]
+			if len(o.doubts) == 0 {
+				before = o.good
+			}
 		}
+		if before != nil {
+			st.Before = before.state()
+		} else if o.former != nil {
+			st.Before = o.former.state()
+		}
+		if now != nil {
+			st.Now = now.state()
+		} else {
+			st.Now = st.Before
+		}
+		list = append(list, st)
 	}
 	return list
 }
@@ -72,14 +112,18 @@ func (v versions) all() []notify.SecretVersion {
 	return list
 }
 
-// recallFormers takes over what the last agent has written down of outputs that are
-// still in doubt.
-func (a *applier) recallFormers(list []formerState) {
+// recallNamed takes over what the last agent has written down of what outputs held that
+// was not in doubt.
+func (a *applier) recallNamed(list []outputState) {
 	for _, st := range list {
-		source, err := hex.DecodeString(st.Source)
 		i := slices.IndexFunc(a.outputs, func(o *output) bool { return o.path == st.Path })
-		if err == nil && len(source) == sha256.Size && i >= 0 && len(a.outputs[i].doubts) > 0 {
-			a.outputs[i].former = &former{st.Versions, [sha256.Size]byte(source), st.Since}
+		if i < 0 {
+			continue
+		}
+		if o := a.outputs[i]; len(o.doubts) > 0 {
+			o.former = st.Before.former()
+		} else {
+			o.former = st.Now.former()
 		}
 	}
 }

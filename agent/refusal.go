@@ -189,6 +189,7 @@ func (a *applier) refuse(target string, back []going) {
 		}
 	}
 	a.noteSoon()
+	a.keep(a.named(nil))
 	a.noteHeld()
 }
 

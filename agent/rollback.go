@@ -212,7 +212,9 @@ func (a *applier) putBack(back []going) error {
 // What it held is what a rollback leads to, unless that was in doubt itself.
 func (o *output) doubt(doubters map[string]bool) {
 	if len(o.doubts) == 0 {
-		o.previous, o.former = o.good, nil
+		if o.previous = o.good; o.good != nil {
+			o.former = nil // else it is what it held when the agent ended
+		}
 	}
 	o.doubts = nil
 	for _, name := range o.notify {

@@ -103,6 +103,6 @@ func stateAgent(b *testing.B, dir string) *Agent {
 	a.pending.Store(&[]notify.Debt{})
 	a.restored.Store(&[]notify.Debt{})
 	a.held.Store(&[]heldState{})
-	a.former.Store(&[]formerState{})
+	a.outputs.Store(&[]outputState{})
 	return a
 }

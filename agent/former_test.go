@@ -1,0 +1,167 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"secretsd/agent/notify"
+	"secretsd/sinks/files"
+)
+
+const killedConf = `
+refresh: {interval: 5s}
+secrets: [{name: db, id: prod/db}]
+files:
+  - {path: DIR/one, contents: '{{ secret "db" }}', notify: [app]}
+  - {path: DIR/two, contents: '{{ secret "db" }}', notify: [app]}
+targets:
+  - name: app
+    command: [/bin/sh, -c, 'echo "${SECRETSD_ROLLBACK:-0} $(cat DIR/one) $(cat DIR/two)" >> DIR/told']
+    debounce: 0s
+    confirm: {command: [/bin/sh, -c, '! grep -q bad DIR/one DIR/two'], timeout: 20s, delay: 0s}
+    ladder: [{command: [/bin/sh, -c, 'echo "step $(cat DIR/one)" >> DIR/told']}]
+    rollback: true
+`
+
+// moment is what an agent that is killed at it leaves behind.
+type moment struct {
+	what, dir string
+	left      map[string]string
+}
+
+func (r *running) moment(what string) moment {
+	m := moment{what: what, dir: r.dir, left: map[string]string{}}
+	for _, name := range []string{"one", "two", "told", "state/state.json"} {
+		if data, err := os.ReadFile(filepath.Join(r.dir, name)); err == nil {
+			m.left[name] = string(data)
+		}
+	}
+	return m
+}
+
+// restore has r's directory be as it was at m.
+func (r *running) restore(m moment) {
+	must(r.t, os.Mkdir(filepath.Join(r.dir, "state"), 0o700))
+	for name, text := range m.left {
+		mode := os.FileMode(0o400)
+		if name == "state/state.json" {
+			mode, text = 0o600, strings.ReplaceAll(text, m.dir, r.dir)
+		} else if name == "told" {
+			mode = 0o600
+		}
+		must(r.t, os.WriteFile(filepath.Join(r.dir, name), []byte(text), mode))
+	}
+}
+
+// noted is a sink that has somebody know of each publication.
+type noted struct {
+	sink
+	after func()
+}
+
+func (n noted) publish(pieces []piece) (change files.Change, err error) {
+	defer n.after()
+	return n.sink.publish(pieces)
+}
+
+// versions has the service hold these values, the last of them as the current one.
+func (r *running) versions(texts ...string) {
+	for i, text := range texts {
+		id := strings.Repeat(fmt.Sprint(i), 36)
+		if i == 0 {
+			r.call("CreateSecret", map[string]any{"Name": "prod/db", "SecretString": text, "ClientRequestToken": id})
+			continue
+		}
+		r.call("PutSecretValue", map[string]any{"SecretId": "prod/db", "SecretString": text, "ClientRequestToken": id})
+	}
+}
+
+// momentsOfARollback has a target not confirm bad-2, and returns what a kill would have
+// left behind after every write of the state and of a file since then.
+func momentsOfARollback(t *testing.T) (moments []moment) {
+	var mu sync.Mutex
+	add := func(r *running, what string) {
+		mu.Lock()
+		defer mu.Unlock()
+		moments = append(moments, r.moment(what))
+	}
+	runAgent(t, killedConf, func(r *running) {
+		r.versions("good-1")
+		r.made = func(a *Agent) {
+			note := func(what string) { add(r, what) }
+			owe, remember := a.apply.owe, a.apply.remember
+			a.apply.owe = func(d []notify.Debt) { note("before owed"); owe(d); note("owed") }
+			a.apply.remember = func(h []heldState) { remember(h); note("held") }
+			for _, o := range a.build.outputs {
+				o.sink = noted{o.sink, func() { note("published " + filepath.Base(o.path)) }}
+			}
+		}
+	}, func(r *running) {
+		r.after(5 * time.Second)
+		mu.Lock()
+		moments = nil
+		mu.Unlock()
+		r.call("PutSecretValue", map[string]any{"SecretId": "prod/db", "SecretString": "bad-2", "ClientRequestToken": strings.Repeat("1", 36)})
+		for i := range 8 { // told, on the ladder, and not rolled back yet
+			r.after(5 * time.Second)
+			if i < 7 {
+				add(r, fmt.Sprint("second ", 5*(i+1)))
+			}
+		}
+		r.after(time.Minute)
+		if got := r.file("one") + r.file("two"); got != "good-1good-1" {
+			t.Errorf("without a kill the files hold %q", got)
+		}
+		add(r, "the end")
+	})
+	return moments
+}
+
+// TestARollbackIsDoneWhateverMomentTheAgentIsKilledAt begins again with what a kill
+// leaves behind at each moment of telling, asking, climbing and rolling back.
+func TestARollbackIsDoneWhateverMomentTheAgentIsKilledAt(t *testing.T) {
+	moments := momentsOfARollback(t)
+	mixed := 0
+	for _, m := range moments {
+		if m.left["one"] != m.left["two"] {
+			mixed++
+		}
+		runAgent(t, killedConf, func(r *running) {
+			time.Sleep(time.Hour)
+			r.versions("good-1", "bad-2")
+			r.restore(m)
+		}, func(r *running) {
+			r.after(3 * time.Minute)
+			if got := r.file("one") + " " + r.file("two"); got != "good-1 good-1" {
+				t.Errorf("killed at %q: the files hold %q", m.what, got)
+			}
+			lines := strings.Split(strings.TrimSpace(r.file("told")), "\n")
+			if last := lines[len(lines)-1]; last != "1 good-1 good-1" {
+				t.Errorf("killed at %q: told last %q", m.what, lines)
+			}
+			for _, line := range lines {
+				if strings.HasPrefix(line, "1 ") && line != "1 good-1 good-1" {
+					t.Errorf("killed at %q: told of a rollback that was not done: %q", m.what, lines)
+				}
+			}
+			if st := r.agent.notifier.Status()[0]; st.Unconfirmed || st.State != notify.StateIdle {
+				t.Errorf("killed at %q: status %+v", m.what, st)
+			}
+			r.after(2 * time.Minute)
+			if got := strings.TrimSpace(r.file("told")); got != strings.Join(lines, "\n") {
+				t.Errorf("killed at %q: told again: %q", m.what, got)
+			}
+		})
+		if t.Failed() {
+			return
+		}
+	}
+	if mixed == 0 || len(moments) < 15 {
+		t.Errorf("of %d moments %d were between two files", len(moments), mixed)
+	}
+}
