@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"secretsd/agent/notify"
+	"secretsd/agent/source/local"
 	"secretsd/sinks/files"
 )
 
@@ -163,5 +164,87 @@ func TestARollbackIsDoneWhateverMomentTheAgentIsKilledAt(t *testing.T) {
 	}
 	if mixed == 0 || len(moments) < 15 {
 		t.Errorf("of %d moments %d were between two files", len(moments), mixed)
+	}
+}
+
+// unconfirmedMoment is one at which the target is unconfirmed and nothing rolled back.
+func unconfirmedMoment(t *testing.T) moment {
+	for _, m := range momentsOfARollback(t) {
+		if m.left["one"] == "bad-2" && strings.Contains(m.left["state/state.json"], `"unconfirmed":true`) {
+			return m
+		}
+	}
+	t.Fatal("there was no such moment")
+	return moment{}
+}
+
+// TestWhatCannotBeRolledBackAfterAKillGoesOnBeingAsked has the former version be gone.
+func TestWhatCannotBeRolledBackAfterAKillGoesOnBeingAsked(t *testing.T) {
+	m := unconfirmedMoment(t)
+	runAgent(t, killedConf, func(r *running) {
+		time.Sleep(time.Hour)
+		id := strings.Repeat("1", 36)
+		r.call("CreateSecret", map[string]any{"Name": "prod/db", "SecretString": "bad-2", "ClientRequestToken": id})
+		r.restore(m)
+	}, func(r *running) {
+		r.after(time.Second)
+		if st := r.agent.notifier.Status()[0]; !st.Unconfirmed {
+			t.Errorf("status at once: %+v", st)
+		}
+		r.after(2 * time.Minute)
+		if st := r.agent.notifier.Status()[0]; st.State != notify.StateUnconfirmed {
+			t.Errorf("status: %+v", st)
+		}
+		for _, want := range []string{"target is unconfirmed since before the start", "cannot read what a file held before", "cannot roll back what a target did not confirm"} {
+			if n := strings.Count(r.log.String(), want); n != 1 {
+				t.Errorf("%q is said %d times", want, n)
+			}
+		}
+		must(t, os.WriteFile(filepath.Join(r.dir, "told"), nil, 0o600))
+		r.call("PutSecretValue", map[string]any{"SecretId": "prod/db", "SecretString": "good-3", "ClientRequestToken": strings.Repeat("3", 36)})
+		r.after(time.Minute)
+		if got := r.file("told"); got != "0 good-3 good-3\n" {
+			t.Errorf("told %q", got)
+		}
+		if st := r.agent.notifier.Status()[0]; st.Unconfirmed {
+			t.Errorf("status in the end: %+v", st)
+		}
+	})
+}
+
+// TestARollbackAfterAKillWaitsForTheSource has the source be away since before the
+// start, and from when the current version was read, but not the former.
+func TestARollbackAfterAKillWaitsForTheSource(t *testing.T) {
+	m := unconfirmedMoment(t)
+	for _, from := range []time.Duration{0, 10 * time.Second} {
+		t.Run(from.String(), func(t *testing.T) {
+			runAgent(t, killedConf, func(r *running) {
+				time.Sleep(time.Hour)
+				r.versions("good-1", "bad-2")
+				r.restore(m)
+				start := time.Now()
+				r.svc.SetFault(func(string, string) *local.Fault {
+					if d := time.Since(start); d >= from && d < 10*time.Minute {
+						return &local.Fault{Code: "InternalServiceError"}
+					}
+					return nil
+				})
+			}, func(r *running) {
+				r.after(9 * time.Minute)
+				if st := r.agent.notifier.Status()[0]; !st.Unconfirmed || r.file("one") != "bad-2" {
+					t.Errorf("while the source is away: %+v, the file holds %q", st, r.file("one"))
+				}
+				r.after(5 * time.Minute)
+				if got := r.file("one") + " " + r.file("two"); got != "good-1 good-1" {
+					t.Errorf("the files hold %q", got)
+				}
+				if got := r.file("told"); !strings.HasSuffix(got, "\n1 good-1 good-1\n") {
+					t.Errorf("told %q", got)
+				}
+				if st := r.agent.notifier.Status()[0]; st.Unconfirmed {
+					t.Errorf("status: %+v", st)
+				}
+			})
+		})
 	}
 }
