@@ -233,12 +233,7 @@ func (a *Agent) Run(ctx context.Context) error {
 // loop is the applying goroutine. It is level-triggered: however often
 // something changed, a pass looks at the latest snapshot.
 func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
-	a.health.watch(func() {
-		a.pass(ctx, false)
-		// After the first pass, so that what it changes and what was owed before
-		// are told together.
-		a.restoreDebts()
-	})
+	a.health.watch(func() { a.pass(ctx, false) })
 	a.apply.reread = func(r reply, needed []notify.SecretVersion) { a.startReread(ctx, g.Go, r, needed) }
 	giveBack()
 	heal := time.NewTicker(a.build.cfg.HealInterval.Std())
@@ -315,6 +310,9 @@ func (a *Agent) pass(ctx context.Context, heal bool) {
 	if a.apply.heedLate() {
 		a.apply.pass(ctx, snap, false)
 	}
+	// After the pass, so that what it changes and what was owed before are told
+	// together.
+	a.restoreDebts(snap)
 	a.assess(snap)
 	a.note(snap)
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"secretsd/agent/notify"
+	"secretsd/agent/store"
 	"secretsd/sinks/files"
 )
 
@@ -65,13 +66,20 @@ func (a *Agent) loadState() {
 	a.apply.recallNamed(st.Outputs)
 }
 
-// restoreDebts hands what the last agent owed to the notifier.
-func (a *Agent) restoreDebts() {
+// restoreDebts hands what the last agent owed to the notifier. What it was killed amid
+// publishing waits until it is known what the files hold, or that it will not be known
+// soon: told before, a target might read, and confirm, files of two versions.
+func (a *Agent) restoreDebts(snap *store.Snapshot) {
 	debts := *a.restored.Load()
 	if len(debts) == 0 {
 		return
 	}
+	held := []notify.Debt{}
 	for _, d := range debts {
+		if d.At.IsZero() && a.apply.awaits(d.Paths, snap) {
+			held = append(held, d)
+			continue
+		}
 		if d.Unconfirmed {
 			a.log.Warn("target is unconfirmed since before the start", "target", d.Target, "paths", d.Paths, "rolled_back", d.Rollback)
 		} else {
@@ -79,8 +87,22 @@ func (a *Agent) restoreDebts() {
 		}
 		a.notifier.Notify(d.Target, d.Change)
 	}
-	a.restored.Store(&[]notify.Debt{})
-	a.saveState()
+	if len(held) < len(debts) {
+		a.restored.Store(&held)
+		a.saveState()
+	}
+}
+
+// awaits reports whether the next pass may tell what the outputs at paths hold: it is
+// not known, and the first read of a secret has not failed.
+func (a *applier) awaits(paths []string, snap *store.Snapshot) bool {
+	return slices.ContainsFunc(a.outputs, func(o *output) bool {
+		if !slices.Contains(paths, o.path) || o.good != nil || o.err != nil || o.waiting == "" {
+			return false
+		}
+		e, _ := snap.Get(o.waiting)
+		return e.Err == nil
+	})
 }
 
 // debts returns what is owed to each target for the candidates whose content

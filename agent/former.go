@@ -20,6 +20,9 @@ type former struct {
 	versions []notify.SecretVersion
 	source   [sha256.Size]byte
 	since    time.Time
+	// confirmed is what it leads to if the targets confirm before it is known what the
+	// output holds; nil if that may be another thing than they were told of.
+	confirmed *former
 }
 
 // outputState names what an output holds, in the state, if it is one of a target that
@@ -55,7 +58,7 @@ func (s *contentState) former() *former {
 	if err != nil || len(source) != sha256.Size {
 		return nil
 	}
-	return &former{s.Versions, [sha256.Size]byte(source), s.Since}
+	return &former{versions: s.Versions, source: [sha256.Size]byte(source), since: s.Since}
 }
 
 // rereadWait is between two attempts to read former versions.
@@ -120,10 +123,11 @@ func (a *applier) recallNamed(list []outputState) {
 		if i < 0 {
 			continue
 		}
-		if o := a.outputs[i]; len(o.doubts) > 0 {
-			o.former = st.Before.former()
-		} else {
-			o.former = st.Now.former()
+		o, now := a.outputs[i], st.Now.former()
+		if len(o.doubts) == 0 {
+			o.former = now
+		} else if o.former = st.Before.former(); o.former != nil {
+			o.former.confirmed = now
 		}
 	}
 }
@@ -269,29 +273,57 @@ func (a *Agent) startReread(ctx context.Context, start func(func() error), r rep
 // cutOff removes from debts what an agent that was killed in the middle of a rollback
 // owed for it, and notes which of them a rollback is behind. Files are written down as
 // refused when all of them went back: until then the target cannot be told that they
-// did, and the rollback is to be done again.
+// did, and the rollback is to be done again, as soon as it is known what the files hold.
 func (a *applier) cutOff(debts []notify.Debt) []notify.Debt {
-	undone := map[string]bool{}
+	undone := pathSet{}
 	for i := range debts {
 		d := &debts[i]
-		if !d.Unconfirmed || d.Rollback || !a.doubters[d.Target] {
-			continue
-		}
-		if a.tookBack(d.Change) {
+		switch {
+		case !d.Unconfirmed || d.Rollback || !a.doubters[d.Target]:
+		case a.tookBack(d.Change):
 			d.Rollback = true // it is not to be done again
-			continue
-		}
-		for _, path := range d.Paths {
-			undone[path] = true
+		default:
+			undone.add(d.Paths)
 		}
 	}
-	return slices.DeleteFunc(debts, func(d notify.Debt) bool {
-		cut := d.Rollback && !d.Unconfirmed && d.Told == 0 && slices.ContainsFunc(d.Paths, func(path string) bool { return undone[path] })
+	begun := pathSet{}
+	debts = slices.DeleteFunc(debts, func(d notify.Debt) bool {
+		cut := d.Rollback && !d.Unconfirmed && d.Told == 0 && undone.hasAny(d.Paths)
 		if cut {
-			a.log.Warn("a rollback was cut off, and is done again unless the target confirms after all", "target", d.Target, "paths", d.Paths)
+			begun.add(d.Paths)
+			a.log.Warn("a rollback was cut off, and is done again", "target", d.Target, "paths", d.Paths)
 		}
 		return cut
 	})
+	for _, d := range debts {
+		if d.Unconfirmed && !d.Rollback && begun.hasAny(d.Paths) {
+			told := d.Change
+			told.Unconfirmed = false
+			a.late = append(a.late, reply{target: d.Target, told: told, rollback: true, late: true})
+		}
+	}
+	for _, d := range debts {
+		if d.At.IsZero() { // a pass that was cut off leaves as much unknown
+			begun.add(d.Paths)
+		}
+	}
+	for _, o := range a.outputs {
+		o.halfway = begun[o.path]
+	}
+	return debts
+}
+
+// pathSet is a set of paths of outputs.
+type pathSet map[string]bool
+
+func (s pathSet) add(paths []string) {
+	for _, path := range paths {
+		s[path] = true
+	}
+}
+
+func (s pathSet) hasAny(paths []string) bool {
+	return slices.ContainsFunc(paths, func(path string) bool { return s[path] })
 }
 
 // tookBack reports whether a rollback has taken back what c is about.

@@ -78,6 +78,10 @@ type output struct {
 	previous *content
 	// former is previous as it is known after a restart: by name.
 	former *former
+	// halfway says that an agent before was killed while it wrote the output, or others:
+	// until good is known it may be of another version than the others, and what a
+	// target says of it counts for nothing.
+	halfway bool
 	// refused is what a rollback has taken back, or nil.
 	refused *refusal
 	// skipped says that the output waits for a secret that may be absent.
@@ -128,7 +132,7 @@ const (
 // inherit takes over what old, the same path in the configuration before a
 // reload, knows of the file.
 func (o *output) inherit(old *output) {
-	o.inPlace, o.repairs, o.written = old.inPlace, old.repairs, old.written
+	o.inPlace, o.repairs, o.written, o.halfway = old.inPlace, old.repairs, old.written, old.halfway
 	if o.bundle != old.bundle {
 		return // what a file is made by makes no bundle
 	}

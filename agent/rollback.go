@@ -246,11 +246,16 @@ func (a *applier) doubted(d notify.Debt) {
 // trust notes that target works with what it was told of, or has begun with it.
 func (a *applier) trust(target string, told notify.Change) {
 	for _, o := range a.outputs {
-		if o.doubts[target] && slices.Contains(told.Paths, o.path) && !o.at.After(told.At) {
-			delete(o.doubts, target)
-			if len(o.doubts) == 0 {
-				o.previous, o.former = nil, nil // nobody will ask for it
-			}
+		if !o.concernedBy(target, told) || o.halfway && o.good == nil {
+			continue
+		}
+		delete(o.doubts, target)
+		if len(o.doubts) > 0 {
+			continue
+		}
+		o.previous = nil // nobody will ask for it
+		if o.former != nil {
+			o.former = o.former.confirmed
 		}
 	}
 }
