@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"secretsd/agent/notify"
@@ -334,11 +335,16 @@ func (a *applier) tookBack(c notify.Change) bool {
 	})
 }
 
-// unknownFormer is why a rollback cannot be of an output whose former content is not
-// known.
-func unknownFormer(o *output) error {
+// unknownFormer is why a rollback cannot be of the outputs at paths: their former
+// content is not known. A log line bears only so many.
+func unknownFormer(paths []string) error {
+	const most = 3
+	list := strings.Join(paths[:min(len(paths), most)], ", ")
+	if n := len(paths) - most; n > 0 {
+		list += fmt.Sprintf(" and %d more", n)
+	}
 	return &fault{
-		err:  fmt.Errorf("no earlier content of %s is known that the target can work with", o.path),
+		err:  fmt.Errorf("no earlier content of %s is known that the target can work with", list),
 		hint: "put a right value into the secret",
 	}
 }

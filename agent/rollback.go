@@ -59,19 +59,20 @@ func (a *applier) rollBack(r reply) {
 // would be the same, it has nothing to go back from.
 func (a *applier) goingBack(target string, told notify.Change) ([]going, error) {
 	var asked []going
+	var unknown []string
 	var errs []error
 	for _, o := range a.outputs {
 		if !o.concernedBy(target, told) || o.good == nil {
 			continue
 		}
 		if o.previous == nil {
-			errs = append(errs, unknownFormer(o))
+			unknown = append(unknown, o.path)
 			continue
 		}
 		asked = append(asked, going{output: o, before: o.previous})
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	if len(unknown) > 0 {
+		return nil, unknownFormer(unknown)
 	}
 	var back []going
 	all := a.stepsOf(asked)
