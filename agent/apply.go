@@ -35,6 +35,8 @@ type applier struct {
 	keep func([]outputState)
 	// reread reads former versions for a rollback, which then comes as a reply again.
 	reread func(r reply, needed []notify.SecretVersion)
+	// recalled is when the debts of an agent before were taken over.
+	recalled time.Time
 	// late are rollbacks that wait until it is known what the files hold.
 	late []reply
 	// asked reports whether somebody is asking for a new version of a secret.

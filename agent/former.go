@@ -276,6 +276,7 @@ func (a *Agent) startReread(ctx context.Context, start func(func() error), r rep
 // refused when all of them went back: until then the target cannot be told that they
 // did, and the rollback is to be done again, as soon as it is known what the files hold.
 func (a *applier) cutOff(debts []notify.Debt) []notify.Debt {
+	a.recalled = time.Now()
 	undone := pathSet{}
 	for i := range debts {
 		d := &debts[i]

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"secretsd/agent/notify"
+	"secretsd/agent/secret"
 	"secretsd/agent/source/local"
 	"secretsd/sinks/files"
 )
@@ -260,5 +261,47 @@ func TestARollbackAfterAKillWaitsForTheSource(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestAConfirmationOfFilesLeftHalfwayCountsForNothing has it come when the files are
+// known by now, but were not when the target was asked.
+func TestAConfirmationOfFilesLeftHalfwayCountsForNothing(t *testing.T) {
+	r := newRolling(t, strings.Replace(rolledFiles, "name: b, id: b, required: false", "name: b, id: b", 1))
+	var state []outputState
+	r.a.keep = func(list []outputState) { state = list }
+	r.read(now("a", "a1", "1"), now("b", "b1", "1"))
+	r.pass(false)
+	r.confirms("app")
+	r.read(now("a", "a2", "2"), now("b", "b2", "2"))
+	r.pass(false)
+	c := r.last["app"]
+	c.Unconfirmed = true
+	begun := notify.Debt{Target: "app", Change: notify.Change{Rollback: true, Paths: c.Paths}}
+
+	r.plan.close()
+	next := newRollingIn(t, r.dir, strings.Replace(rolledFiles, "name: b, id: b, required: false", "name: b, id: b", 1))
+	next.a.reread = func(again reply, needed []notify.SecretVersion) {
+		again.read = values{}
+		for _, v := range needed {
+			again.read[v] = newVersion(secret.Current(v.Name), v.VersionID, "1")
+		}
+		next.a.heed([]reply{again})
+	}
+	must(t, os.WriteFile(filepath.Join(r.dir, "one"), []byte("one 1"), 0o400)) // which went back
+	debts := next.a.cutOff([]notify.Debt{{Target: "app", Change: c}, begun})
+	for _, d := range debts {
+		next.a.doubted(d)
+	}
+	next.a.recallNamed(state)
+	if len(debts) != 1 || len(next.a.late) != 1 {
+		t.Fatalf("taken over: %v, late %v", debts, next.a.late)
+	}
+	next.read(now("a", "a2", "2"), now("b", "b2", "2"))
+	next.pass(false)
+	next.a.heed([]reply{{target: "app", told: debts[0].Change}})
+	next.a.heedLate()
+	for name, want := range map[string]string{"one": "one 1", "two": "two 1", "pair/crt": "crt 1", "pair/key": "key 1"} {
+		next.want(name, want)
 	}
 }

@@ -79,8 +79,8 @@ type output struct {
 	// former is previous as it is known after a restart: by name.
 	former *former
 	// halfway says that an agent before was killed while it wrote the output, or others:
-	// until good is known it may be of another version than the others, and what a
-	// target says of it counts for nothing.
+	// it may be of another version than the others until good is known, and what a
+	// target says of what it was told of before counts for nothing.
 	halfway bool
 	// refused is what a rollback has taken back, or nil.
 	refused *refusal

@@ -247,7 +247,7 @@ func (a *applier) doubted(d notify.Debt) {
 // trust notes that target works with what it was told of, or has begun with it.
 func (a *applier) trust(target string, told notify.Change) {
 	for _, o := range a.outputs {
-		if !o.concernedBy(target, told) || o.halfway && o.good == nil {
+		if !o.concernedBy(target, told) || o.halfway && (o.good == nil || !told.At.After(a.recalled)) {
 			continue
 		}
 		delete(o.doubts, target)
