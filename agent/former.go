@@ -125,6 +125,9 @@ func (a *applier) recallNamed(list []outputState) {
 			continue
 		}
 		o, now := a.outputs[i], st.Now.former()
+		if st.Before == nil && o.refused != nil && !o.refused.behind {
+			o.doubts = nil // it was rolled back, and what is owed is to tell of that
+		}
 		if len(o.doubts) == 0 {
 			o.former = now
 		} else if o.former = st.Before.former(); o.former != nil {

@@ -305,3 +305,41 @@ func TestAConfirmationOfFilesLeftHalfwayCountsForNothing(t *testing.T) {
 		next.want(name, want)
 	}
 }
+
+// TestWhatWasRolledBackBeforeAKillIsGoneBackToAgain has the target be owed the news of
+// the rollback, beside other news, when the agent is killed.
+func TestWhatWasRolledBackBeforeAKillIsGoneBackToAgain(t *testing.T) {
+	r := newRolling(t, rolledFiles)
+	var state []outputState
+	var held []heldState
+	r.a.keep, r.a.remember = func(list []outputState) { state = list }, func(list []heldState) { held = list }
+	r.read(now("a", "a1", "1"), now("b", "b1", "1"))
+	r.pass(false)
+	r.confirms("app")
+	r.read(now("a", "a2", "2"))
+	r.pass(false)
+	r.rejects("app")
+	owed := r.last["app"]
+	owed.Rollback = false // as merged with other news
+	r.plan.close()
+
+	next := newRollingIn(t, r.dir, rolledFiles)
+	next.a.reread = func(again reply, needed []notify.SecretVersion) {
+		again.read = values{}
+		for _, v := range needed {
+			again.read[v] = newVersion(secret.Current(v.Name), v.VersionID, "1")
+		}
+		next.a.heed([]reply{again})
+	}
+	next.a.recall(held)
+	next.a.doubted(notify.Debt{Target: "app", Change: owed})
+	next.a.recallNamed(state)
+	next.read(now("a", "a2", "2"), now("b", "b1", "1"))
+	next.pass(false)
+	next.read(now("a", "a3", "3"))
+	next.pass(false)
+	next.want("one", "one 3")
+	next.rejects("app")
+	next.want("one", "one 1")
+	next.want("pair/key", "key 1")
+}
