@@ -31,6 +31,14 @@ type applier struct {
 	published func(o *output, made *content)
 	// remember writes down what is held.
 	remember func(held []heldState)
+	// keep has the names of what outputs hold written down with what is owed next.
+	keep func([]outputState)
+	// reread reads former versions for a rollback, which then comes as a reply again.
+	reread func(r reply, needed []notify.SecretVersion)
+	// recalled is when the debts of an agent before were taken over.
+	recalled time.Time
+	// late are rollbacks that wait until it is known what the files hold.
+	late []reply
 	// asked reports whether somebody is asking for a new version of a secret.
 	asked   func(secret string) bool
 	checker *checker
@@ -65,6 +73,8 @@ func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
 
 		published: func(*output, *content) {},
 		remember:  func([]heldState) {},
+		keep:      func([]outputState) {},
+		reread:    func(reply, []notify.SecretVersion) {},
 		asked:     func(string) bool { return false },
 		byHand:    map[string]string{},
 		checker:   newChecker(),
@@ -165,6 +175,7 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 	}
 	owed := a.debts(todo)
 	if len(owed) > 0 {
+		a.keep(a.named(todo))
 		a.owe(owed)
 	}
 	var done []candidate
@@ -185,6 +196,7 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 		a.tell(d.Target, d.Change)
 	}
 	if len(owed) > 0 {
+		a.keep(a.named(nil))
 		a.owe(nil) // what could not be published is not owed
 	}
 }
