@@ -76,8 +76,10 @@ type Agent struct {
 	// what the last agent owed, until the notifier has taken it over.
 	pending, restored atomic.Pointer[[]notify.Debt]
 	// held is what checks have refused.
-	held   atomic.Pointer[[]heldState]
-	health health
+	held atomic.Pointer[[]heldState]
+	// outputs names what outputs hold that may be rolled back.
+	outputs atomic.Pointer[[]outputState]
+	health  health
 	// served and noted are the generations that the endpoint serves and that
 	// Status shows.
 	served, noted generations
@@ -162,6 +164,7 @@ func (a *Agent) start(b *build) {
 	a.pending.Store(&[]notify.Debt{})
 	a.restored.Store(&[]notify.Debt{})
 	a.held.Store(&[]heldState{})
+	a.outputs.Store(&[]outputState{})
 	a.refresh = newRefresher(a.store, b.source, b.secrets, a.clock, a.log)
 	a.refresh.wrapper = a.opts.Child.Once
 	a.refused.Store(&[]refusedState{})
@@ -171,6 +174,7 @@ func (a *Agent) start(b *build) {
 		Variables: a.commandVariables, Secrets: a.secretValues})
 	a.apply = newApplier(a.log, a.clock)
 	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.publish
+	a.apply.keep = func(list []outputState) { a.outputs.Store(&list) }
 	a.apply.published, a.apply.remember, a.apply.asked = a.published, a.remember, a.asked.isFor
 	a.apply.give, a.apply.secretValues = a.giveCommands, a.secretValues
 	a.apply.configure(b.plan)
@@ -237,12 +241,8 @@ func (a *Agent) Run(ctx context.Context) error {
 // loop is the applying goroutine. It is level-triggered: however often
 // something changed, a pass looks at the latest snapshot.
 func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
-	a.health.watch(func() {
-		a.pass(ctx, false)
-		// After the first pass, so that what it changes and what was owed before
-		// are told together.
-		a.restoreDebts()
-	})
+	a.health.watch(func() { a.pass(ctx, false) })
+	a.apply.reread = func(r reply, needed []notify.SecretVersion) { a.startReread(ctx, g.Go, r, needed) }
 	giveBack()
 	heal := time.NewTicker(a.build.cfg.HealInterval.Std())
 	defer heal.Stop()
@@ -317,6 +317,12 @@ func (a *Agent) pass(ctx context.Context, heal bool) {
 	snap := a.store.Snapshot()
 	a.rememberRefused()
 	a.apply.pass(ctx, snap, heal)
+	if a.apply.heedLate() {
+		a.apply.pass(ctx, snap, false)
+	}
+	// After the pass, so that what it changes and what was owed before are told
+	// together.
+	a.restoreDebts(snap)
 	a.assess(snap)
 	a.note(snap)
 }

@@ -35,6 +35,8 @@ type running struct {
 	stop func()
 	// ready is [Options.Ready].
 	ready func(Counts)
+	// made is given the agent before it runs; nil if nobody wants it.
+	made func(*Agent)
 }
 
 func runAgent(t *testing.T, conf string, prepare func(*running), body func(r *running)) {
@@ -65,6 +67,9 @@ func (r *running) start(conf string) {
 		r.t.Fatal(err)
 	}
 	r.agent = a
+	if r.made != nil {
+		r.made(a)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- a.Run(ctx) }()

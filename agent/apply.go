@@ -32,6 +32,14 @@ type applier struct {
 	published func(o *output, made *content)
 	// remember writes down what is held.
 	remember func(held []heldState)
+	// keep has the names of what outputs hold written down with what is owed next.
+	keep func([]outputState)
+	// reread reads former versions for a rollback, which then comes as a reply again.
+	reread func(r reply, needed []notify.SecretVersion)
+	// recalled is when the debts of an agent before were taken over.
+	recalled time.Time
+	// late are rollbacks that wait until it is known what the files hold.
+	late []reply
 	// asked reports whether somebody is asking for a new version of a secret.
 	asked func(secret string) bool
 	// give is called when what files show has changed, before anybody is told.
@@ -70,6 +78,8 @@ func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
 
 		published: func(*output, *content) {},
 		remember:  func([]heldState) {},
+		keep:      func([]outputState) {},
+		reread:    func(reply, []notify.SecretVersion) {},
 		asked:     func(string) bool { return false },
 		give:      func() {},
 		byHand:    map[string]string{},
@@ -171,6 +181,7 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 	}
 	owed := a.debts(todo)
 	if len(owed) > 0 {
+		a.keep(a.named(todo))
 		a.owe(owed)
 	}
 	var done []candidate
@@ -192,6 +203,7 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 		a.tell(d.Target, d.Change)
 	}
 	if len(owed) > 0 {
+		a.keep(a.named(nil))
 		a.owe(nil) // what could not be published is not owed
 	}
 }

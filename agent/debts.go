@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"secretsd/agent/notify"
+	"secretsd/agent/store"
 	"secretsd/sinks/files"
 )
 
@@ -27,7 +28,7 @@ func (a *Agent) saveState() {
 		// A debt passes from these to the notifier: asked first, they hold what it
 		// does not owe yet.
 		pending, restored := *a.pending.Load(), *a.restored.Load()
-		return state{Debts: slices.Concat(a.notifier.Owed(), pending, restored), Held: *a.held.Load(), Refused: *a.refused.Load()}
+		return state{Debts: slices.Concat(a.notifier.Owed(), pending, restored), Held: *a.held.Load(), Refused: *a.refused.Load(), Outputs: *a.outputs.Load()}
 	})
 	if err != nil {
 		a.log.Warn("cannot write down what is owed and held; a crash now would lose it", attrs(err)...)
@@ -56,26 +57,54 @@ func (a *Agent) loadState() {
 			return !slices.ContainsFunc(a.build.outputs, func(o *output) bool { return o.path == path })
 		})
 	}
-	a.restored.Store(&st.Debts)
 	a.held.Store(&st.Held)
 	a.apply.recall(st.Held)
+	st.Debts = a.apply.cutOff(st.Debts)
+	a.restored.Store(&st.Debts)
 	for _, d := range st.Debts {
 		a.apply.doubted(d)
 	}
+	a.outputs.Store(&st.Outputs)
+	a.apply.recallNamed(st.Outputs)
 }
 
-// restoreDebts hands what the last agent owed to the notifier.
-func (a *Agent) restoreDebts() {
+// restoreDebts hands what the last agent owed to the notifier. What it was killed amid
+// publishing waits until it is known what the files hold, or that it will not be known
+// soon: told before, a target might read, and confirm, files of two versions.
+func (a *Agent) restoreDebts(snap *store.Snapshot) {
 	debts := *a.restored.Load()
 	if len(debts) == 0 {
 		return
 	}
+	held := []notify.Debt{}
 	for _, d := range debts {
-		a.log.Info("owed since before the start", "target", d.Target, "paths", d.Paths)
+		if d.At.IsZero() && a.apply.awaits(d.Paths, snap) {
+			held = append(held, d)
+			continue
+		}
+		if d.Unconfirmed {
+			a.log.Warn("target is unconfirmed since before the start", "target", d.Target, "paths", d.Paths, "rolled_back", d.Rollback)
+		} else {
+			a.log.Info("owed since before the start", "target", d.Target, "paths", d.Paths)
+		}
 		a.notifier.Notify(d.Target, d.Change)
 	}
-	a.restored.Store(&[]notify.Debt{})
-	a.saveState()
+	if len(held) < len(debts) {
+		a.restored.Store(&held)
+		a.saveState()
+	}
+}
+
+// awaits reports whether the next pass may tell what the outputs at paths hold: it is
+// not known, and the first read of a secret has not failed.
+func (a *applier) awaits(paths []string, snap *store.Snapshot) bool {
+	return slices.ContainsFunc(a.outputs, func(o *output) bool {
+		if !slices.Contains(paths, o.path) || o.good != nil || o.err != nil || o.waiting == "" {
+			return false
+		}
+		e, _ := snap.Get(o.waiting)
+		return e.Err == nil
+	})
 }
 
 // debts returns what is owed to each target for the candidates whose content

@@ -27,7 +27,7 @@ func (a *Agent) measure() metrics.State {
 	}
 	for _, s := range st.Secrets {
 		m.Secrets = append(m.Secrets, metrics.Secret{Name: s.Name, VersionID: s.VersionID, ConfirmedAt: s.ConfirmedAt,
-			Age: time.Duration(s.AgeSeconds * float64(time.Second)), Stale: s.Stale, Expired: s.Expired, Held: s.Held != "", Failures: s.failures})
+			Age: time.Duration(s.AgeSeconds * float64(time.Second)), Stale: s.Stale, Expired: s.Expired, Held: s.Held != "", Pending: s.Pending != "", Failures: s.failures})
 	}
 	for _, f := range st.Files {
 		m.Files = append(m.Files, metrics.File{Path: f.Path, InPlace: f.inPlace, Degraded: f.State == FileDegraded, Held: f.State == FileHeld, ExpiresAt: f.ExpiresAt})

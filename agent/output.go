@@ -77,6 +77,12 @@ type output struct {
 	// nobody could ask for it.
 	doubts   map[string]bool
 	previous *content
+	// former is previous as it is known after a restart: by name.
+	former *former
+	// halfway says that an agent before was killed while it wrote the output, or others:
+	// it may be of another version than the others until good is known, and what a
+	// target says of what it was told of before counts for nothing.
+	halfway bool
 	// refused is what a rollback has taken back, or nil.
 	refused *refusal
 	// skipped says that the output waits for a secret that may be absent.
@@ -130,12 +136,12 @@ const (
 // inherit takes over what old, the same path in the configuration before a
 // reload, knows of the file.
 func (o *output) inherit(old *output) {
-	o.inPlace, o.repairs, o.written = old.inPlace, old.repairs, old.written
+	o.inPlace, o.repairs, o.written, o.halfway = old.inPlace, old.repairs, old.written, old.halfway
 	if o.bundle != old.bundle {
 		return // what a file is made by makes no bundle
 	}
 	o.good, o.named, o.at = old.good, old.named, old.at
-	o.doubts, o.previous, o.refused = old.doubts, old.previous, old.refused
+	o.doubts, o.previous, o.former, o.refused = old.doubts, old.previous, old.former, old.refused
 	if o.source == old.source {
 		o.gate = old.gate
 		o.gate.again = true

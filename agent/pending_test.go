@@ -225,6 +225,57 @@ func TestFilesShowThePendingVersionWhereTheyMay(t *testing.T) {
 	})
 }
 
+// TestMaxStaleBesideAShownPendingVersion has nothing be readable for longer than
+// max_stale: the endpoint stops serving, a refresh gives nobody the pending version,
+// for nothing is known of now, and files stay as they are, in the end too.
+func TestMaxStaleBesideAShownPendingVersion(t *testing.T) {
+	conf := strings.Replace(dbSecret, "interval: 1h", "interval: 1m, max_stale: 1h", 1)
+	runAgent(t, strings.ReplaceAll(conf, "SHOWN", "true"), func(r *running) { must(t, r.svc.Put("prod/db", "one")) }, func(r *running) {
+		r.after(time.Second)
+		first := r.versionID()
+		r.pend(pendingOne, "two")
+		if got := r.refused(first); got.Pending == nil || r.file("out") != "two" {
+			t.Fatalf("%+v, the file holds %q", got, r.file("out"))
+		}
+		r.svc.SetFault(func(string, string) *local.Fault { return &local.Fault{Code: "InternalServiceError"} })
+		r.after(30 * time.Minute)
+		if ans, err := r.agent.Read(context.Background(), endpoint.Query{ID: "db"}); err != nil || !ans.Stale || ans.Version.VersionID != first {
+			t.Errorf("before max_stale: %+v, %v", ans.Version, err)
+		}
+		if st := r.agent.Status().Secrets[0]; !st.Stale || st.Expired || st.Pending != pendingOne {
+			t.Errorf("before max_stale: status is %+v", st)
+		}
+		r.after(2 * time.Hour)
+		if ans, err := r.agent.Read(context.Background(), endpoint.Query{ID: "db"}); err == nil {
+			t.Errorf("after max_stale it serves %s", ans.Version.VersionID)
+		}
+		if got, err := r.agent.Refresh(context.Background(), endpoint.Query{ID: "db"}, []string{first}); err == nil {
+			t.Errorf("after max_stale a refresh answers %+v", got)
+		}
+		if st := r.agent.Status().Secrets[0]; !st.Expired || st.Pending != pendingOne || r.file("out") != "two" {
+			t.Errorf("after max_stale: status is %+v, the file holds %q", st, r.file("out"))
+		}
+		if code, _ := r.health("/readyz"); code == http.StatusOK {
+			t.Error("after max_stale it is ready")
+		}
+		// The rotation has ended meanwhile, or not: nothing goes to and fro.
+		published := strings.Count(r.log.String(), "published file")
+		r.svc.SetFault(nil)
+		r.after(10 * time.Minute)
+		if st := r.agent.Status().Secrets[0]; st.Expired || st.Stale || st.Pending != pendingOne || r.versionID() != first {
+			t.Errorf("after the outage: status is %+v", st)
+		}
+		r.finish(first, pendingOne)
+		r.after(10 * time.Minute)
+		if st := r.agent.Status().Secrets[0]; st.Pending != "" || st.VersionID != pendingOne || r.file("out") != "two" {
+			t.Errorf("after the rotation: status is %+v, the file holds %q", st, r.file("out"))
+		}
+		if n := strings.Count(r.log.String(), "published file"); n != published {
+			t.Errorf("the file was written %d times more", n-published)
+		}
+	})
+}
+
 // TestAShownPendingVersionStaysWhileItCannotBeRead has AWSPENDING fail alone.
 func TestAShownPendingVersionStaysWhileItCannotBeRead(t *testing.T) {
 	src := newFakeSource()

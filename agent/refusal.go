@@ -171,7 +171,7 @@ func (a *applier) refuse(target string, back []going) {
 		}
 		o.refused = r
 		o.good, o.named, o.at = g.before, g.before.versions.named(), at
-		o.previous, o.doubts, o.gate.passed = nil, nil, nil
+		o.previous, o.former, o.doubts, o.gate.passed = nil, nil, nil, nil
 		o.inPlace, o.written, o.expires = true, true, earliestExpiry(g.to)
 		o.recovered()
 		a.counted.publishes++
@@ -189,6 +189,7 @@ func (a *applier) refuse(target string, back []going) {
 		}
 	}
 	a.noteSoon()
+	a.keep(a.named(nil))
 	a.noteHeld()
 }
 

@@ -13,6 +13,10 @@ type reply struct {
 	// rollback says that it has not confirmed it, and that its files are to go back;
 	// else it works with it.
 	rollback bool
+	// read are the versions read for the rollback; nil if none were.
+	read values
+	// late says that the rollback has waited.
+	late bool
 }
 
 // replies are on their way to the goroutine that applies. There are never more of
@@ -61,7 +65,7 @@ func (a *applier) heed(list []reply) (rolledBack bool) {
 	for _, r := range list {
 		if r.rollback {
 			rolledBack = true
-			a.rollBack(r.target, r.told)
+			a.rollBack(r)
 		} else {
 			a.trust(r.target, r.told)
 		}

@@ -25,7 +25,16 @@ type going struct {
 // for a mixture is what the target has never had. A file that has newer content by
 // now stays as it is, as if that had come after the rollback; the target is told of
 // it, and may confirm that.
-func (a *applier) rollBack(target string, told notify.Change) {
+func (a *applier) rollBack(r reply) {
+	if a.postpone(r) {
+		return
+	}
+	target, told := r.target, r.told
+	if needed := a.needed(target, told); len(needed) > 0 && r.read == nil {
+		a.reread(r, needed)
+		return
+	}
+	a.remind(r.read)
 	back, err := a.goingBack(target, told)
 	if err == nil && len(back) == 0 {
 		a.log.Warn("not rolling back, for none of what the target was told of is in place any more, or it has confirmed it", "target", target)
@@ -51,22 +60,20 @@ func (a *applier) rollBack(target string, told notify.Change) {
 // would be the same, it has nothing to go back from.
 func (a *applier) goingBack(target string, told notify.Change) ([]going, error) {
 	var asked []going
+	var unknown []string
 	var errs []error
 	for _, o := range a.outputs {
-		if !o.doubts[target] || !slices.Contains(told.Paths, o.path) || o.at.After(told.At) || o.good == nil {
+		if !o.concernedBy(target, told) || o.good == nil {
 			continue
 		}
 		if o.previous == nil {
-			errs = append(errs, &fault{
-				err:  fmt.Errorf("no earlier content of %s is known that the target can work with", o.path),
-				hint: "put a right value into the secret",
-			})
+			unknown = append(unknown, o.path)
 			continue
 		}
 		asked = append(asked, going{output: o, before: o.previous})
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	if len(unknown) > 0 {
+		return nil, unknownFormer(unknown)
 	}
 	var back []going
 	all := a.stepsOf(asked)
@@ -207,7 +214,9 @@ func (a *applier) putBack(back []going) error {
 // What it held is what a rollback leads to, unless that was in doubt itself.
 func (o *output) doubt(doubters map[string]bool) {
 	if len(o.doubts) == 0 {
-		o.previous = o.good
+		if o.previous = o.good; o.good != nil {
+			o.former = nil // else it is what it held when the agent ended
+		}
 	}
 	o.doubts = nil
 	for _, name := range o.notify {
@@ -216,7 +225,7 @@ func (o *output) doubt(doubters map[string]bool) {
 		}
 	}
 	if o.doubts == nil {
-		o.previous = nil
+		o.previous, o.former = nil, nil
 	}
 }
 
@@ -239,11 +248,16 @@ func (a *applier) doubted(d notify.Debt) {
 // trust notes that target works with what it was told of, or has begun with it.
 func (a *applier) trust(target string, told notify.Change) {
 	for _, o := range a.outputs {
-		if o.doubts[target] && slices.Contains(told.Paths, o.path) && !o.at.After(told.At) {
-			delete(o.doubts, target)
-			if len(o.doubts) == 0 {
-				o.previous = nil // nobody will ask for it
-			}
+		if !o.concernedBy(target, told) || o.halfway && (o.good == nil || !told.At.After(a.recalled)) {
+			continue
+		}
+		delete(o.doubts, target)
+		if len(o.doubts) > 0 {
+			continue
+		}
+		o.previous = nil // nobody will ask for it
+		if o.former != nil {
+			o.former = o.former.confirmed
 		}
 	}
 }

@@ -40,7 +40,11 @@ type together struct {
 	// awaited is what the target was told and has neither confirmed nor rejected.
 	awaited *notify.Change
 	written []heldState
-	a, b    int // the latest versions
+	outputs []outputState
+	// reread are rollbacks that wait for former versions, and source has all there were.
+	reread []reply
+	source values
+	a, b   int // the latest versions
 }
 
 func (m *together) tell(_ string, c notify.Change) {
@@ -58,9 +62,24 @@ func (m *together) tell(_ string, c notify.Change) {
 func (m *together) attach() {
 	m.bench.a.tell = m.tell
 	m.bench.a.remember = func(held []heldState) { m.written = held }
+	m.bench.a.keep = func(list []outputState) { m.outputs = list }
+	m.bench.a.reread = func(r reply, needed []notify.SecretVersion) {
+		r.read = values{}
+		for _, v := range needed {
+			if version, ok := m.source[v]; ok || v.VersionID == "" {
+				r.read[v] = version
+			}
+		}
+		m.reread = append(m.reread, r)
+	}
 }
 
-func (m *together) putA(n int) { m.read(now("a", fmt.Sprint("a", n), fmt.Sprint(n))) }
+func (m *together) putA(n int) { m.put(now("a", fmt.Sprint("a", n), fmt.Sprint(n))) }
+
+func (m *together) put(u store.Update) {
+	m.source[notify.SecretVersion{Name: u.Name, VersionID: u.Version.VersionID}] = u.Version
+	m.read(u)
+}
 
 func (m *together) act(what string) {
 	switch what {
@@ -71,7 +90,7 @@ func (m *together) act(what string) {
 		m.putA(max(m.a-1, 1))
 	case "b":
 		m.b++
-		m.read(now("b", fmt.Sprint("b", m.b), fmt.Sprint(m.b)))
+		m.put(now("b", fmt.Sprint("b", m.b), fmt.Sprint(m.b)))
 	case "b is gone":
 		m.read(store.Update{Name: "b", Err: &secret.Error{Kind: secret.Denied}, Drop: true})
 	case "confirm", "reject":
@@ -92,6 +111,17 @@ func (m *together) act(what string) {
 		m.configure(togetherFiles)
 		m.bench.a.recall(written)
 		m.awaited = nil
+	case "kill": // as restart, but what the target has not confirmed is in the state
+		m.plan.close()
+		written, outputs := m.written, m.outputs
+		m.bench.a, m.reread = newApplier(discard, func() time.Duration { return m.now }), nil
+		m.attach()
+		m.configure(togetherFiles)
+		m.bench.a.recall(written)
+		if m.awaited != nil {
+			m.bench.a.doubted(notify.Debt{Target: "app", Change: *m.awaited})
+		}
+		m.bench.a.recallNamed(outputs)
 	case "remove":
 		_ = os.Remove(filepath.Join(m.dir, "one")) // it may not be there
 		m.now += 11 * time.Minute
@@ -113,12 +143,15 @@ func (m *together) version(name string) string {
 
 // play has acts come, each with the passes that it leads to.
 func play(t *testing.T, rt rapid.TB, acts []string) *together {
-	m := &together{bench: newBench(t, togetherFiles), rt: rt, a: 1, b: 1}
+	m := &together{bench: newBench(t, togetherFiles), rt: rt, source: values{}, a: 1, b: 1}
 	m.attach()
 	m.putA(1)
-	m.read(now("b", "b1", "1"))
+	m.put(now("b", "b1", "1"))
 	for i, what := range acts {
 		m.act(what)
+		again := m.reread
+		m.reread = nil
+		m.bench.a.heed(again)
 		for _, heal := range []bool{false, true} {
 			m.bench.a.pass(context.Background(), m.st.Snapshot(), heal)
 		}
@@ -135,7 +168,7 @@ func (m *together) end() {
 // TestFilesOfOneTargetStayTogether has versions, templates, replies, reloads and
 // restarts come in any order: the files that are there are always of one version.
 func TestFilesOfOneTargetStayTogether(t *testing.T) {
-	acts := []string{"a", "a", "a of before", "b", "b is gone", "confirm", "reject", "reject", "reload", "template 1", "template 2", "remove", "restart"}
+	acts := []string{"a", "a", "a of before", "b", "b is gone", "confirm", "reject", "reject", "reload", "template 1", "template 2", "remove", "restart", "kill", "kill"}
 	rapid.Check(t, func(rt *rapid.T) {
 		play(t, rt, rapid.SliceOfN(rapid.SampledFrom(acts), 1, 25).Draw(rt, "acts")).end()
 	})
@@ -151,6 +184,9 @@ func TestFilesThatWaitedStayTogether(t *testing.T) {
 		"a, confirm, a, b is gone, a, reject, b":           "2",
 		"a, confirm, b, b is gone, a, reject, b":           "2",
 		"a, b is gone, a, confirm, b, a, reject":           "3",
+		"reload, confirm, a, kill, reject":                 "1",
+		"reload, confirm, a, kill, b, reject":              "1",
+		"reload, a, kill, confirm, a, kill, reject":        "2",
 		"a, restart, b, b is gone, a, reject, b":           "2",
 		"a, b is gone, a, restart, a, reject, restart, b":  "4",
 	} {

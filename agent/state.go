@@ -58,6 +58,8 @@ type state struct {
 	Debts []notify.Debt `json:"debts"`
 	// Held is what checks have refused.
 	Held []heldState `json:"held,omitempty"`
+	// Outputs are the versions that outputs are made of, for a rollback.
+	Outputs []outputState `json:"outputs,omitempty"`
 }
 
 // openState makes the directory if it is missing, with mode 0700, and takes its

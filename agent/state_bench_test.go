@@ -104,5 +104,6 @@ func stateAgent(b *testing.B, dir string) *Agent {
 	a.pending.Store(&[]notify.Debt{})
 	a.restored.Store(&[]notify.Debt{})
 	a.held.Store(&[]heldState{})
+	a.outputs.Store(&[]outputState{})
 	return a
 }

@@ -117,6 +117,7 @@ func TestADebtIsInTheStateWhoeverHasIt(t *testing.T) {
 	a.pending.Store(&[]notify.Debt{})
 	a.restored.Store(&[]notify.Debt{})
 	a.held.Store(&[]heldState{})
+	a.outputs.Store(&[]outputState{})
 	var owed atomic.Int32
 	var g sync.WaitGroup
 	done := make(chan struct{})

@@ -55,6 +55,21 @@ targets: [{name: other, process: {pid_file: DIR/other.pid}}]`, "start \n"},
 	}
 }
 
+// TestASecretWithoutKeysLeavesTheChildAlone, with the variables it has.
+func TestASecretWithoutKeysLeavesTheChildAlone(t *testing.T) {
+	w := newWrapper(t)
+	w.set("db", `{"pw": "one"}`)
+	w.conf(w.shell(`echo "start $pw" >> "$1/log"; while :; do sleep 0.02; done`)+"\n  env_from: [{secret: db}]", "")
+	p := secretsd(t, cleanEnv(), "run", "--config", w.fixture.conf)
+	p.until("msg=ready")
+	eventually(t, "the child runs", func() bool { return content(w.path("log")) == "start one\n" })
+	w.set("db", "{}")
+	p.until("it has no keys")
+	steady(t, "it is left alone", func() bool { return content(w.path("log")) == "start one\n" })
+	w.set("db", `{"pw": "two"}`)
+	eventually(t, "it has the next version", func() bool { return content(w.path("log")) == "start one\nstart two\n" })
+}
+
 // TestTheChildAsATarget: a file's change is told by the target's signal; one that
 // comes with a new environment is one action, the restart.
 func TestTheChildAsATarget(t *testing.T) {

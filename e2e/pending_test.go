@@ -147,6 +147,38 @@ func TestARefusedClientGetsThePendingVersion(t *testing.T) {
 	}
 }
 
+// TestMetricsOfPendingAnswers: one is a value that was given, of whoever asks, which
+// says nothing of how long a request takes; what files show is a metric of its own.
+func TestMetricsOfPendingAnswers(t *testing.T) {
+	for _, shown := range []string{"false", "true"} {
+		t.Run(shown, func(t *testing.T) {
+			telemetry := freePort(t)
+			r := startRotating(t, "{name: db, id: prod/db, pending: "+shown+"}", fmt.Sprintf("telemetry: {listen: %q}", telemetry))
+			second := r.pend("CANARY-two")
+			for range 3 {
+				if got := r.refused(r.first); got.State != "pending" || got.VersionID != second {
+					t.Fatalf("%+v", got)
+				}
+			}
+			_, page := get(t, "http://"+telemetry+"/metrics", "")
+			for _, want := range []string{
+				`secretsd_endpoint_requests_total{outcome="ok"} 3`, `secretsd_endpoint_requests_total{outcome="stale"} 0`,
+				`secretsd_endpoint_requests_total{outcome="failed"} 0`, `secretsd_endpoint_request_duration_seconds_count 0`,
+				`secretsd_secret_version_info{secret="db",version_id="` + r.first + `"} 1`, `secretsd_secret_stale{secret="db"} 0`,
+				`secretsd_secret_pending_shown{secret="db"} ` + map[string]string{"false": "0", "true": "1"}[shown],
+				`secretsd_secret_refresh_failures_total{kind="not_found",secret="db"} 0`,
+			} {
+				if !strings.Contains(page, "\n"+want+"\n") {
+					t.Errorf("/metrics lacks %s", want)
+				}
+			}
+			if strings.Contains(page, second) || strings.Contains(page, "CANARY") {
+				t.Error("/metrics holds what a caller was given")
+			}
+		})
+	}
+}
+
 func TestAPolicyThatDeniesThePendingVersion(t *testing.T) {
 	r := startRotating(t, "{name: db, id: prod/db}", "")
 	r.denied.Store(true)

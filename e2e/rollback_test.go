@@ -55,3 +55,63 @@ targets:
 	put("good-4")
 	o.holds("f", "good-4")
 }
+
+// TestAKillAmidALadderEndsInARollback kills the agent while its target is asked, and
+// once more when it is unconfirmed: by then the former version can be read.
+func TestAKillAmidALadderEndsInARollback(t *testing.T) {
+	svc := local.New(local.Options{})
+	srv := httptest.NewServer(svc)
+	t.Cleanup(srv.Close)
+	o := newOutputs(t)
+	o.source = "aws: {endpoint: " + srv.URL + "}"
+	put := func(value string) {
+		if err := svc.Put("db", value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("good-1")
+	o.write(`
+files: [{path: DIR/f, contents: '{{ secret "db" }}', notify: [app]}]
+targets:
+  - name: app
+    command: [/bin/sh, -c, 'echo "${SECRETSD_ROLLBACK:-0} $(cat DIR/f)" >> DIR/told']
+    debounce: 0s
+    confirm: {command: [/bin/sh, -c, 'grep -q good DIR/f'], timeout: 1s, delay: 0s}
+    ladder: [{command: [/bin/sh, -c, 'echo "step $(cat DIR/f)" >> DIR/told']}]
+    rollback: true
+`)
+	kill := func() {
+		o.agent.signal(syscall.SIGKILL)
+		o.agent.wait()
+	}
+	run := func() { o.agent = secretsd(t, cleanEnv(), "run", "--config", o.conf) }
+	run()
+	o.agent.until("msg=ready")
+	put("good-2")
+	o.holds("told", "0 good-2\n")
+	o.agent.until("target confirmed")
+	put("bad-3")
+	o.holds("told", "0 good-2\n0 bad-3\nstep bad-3\n")
+	kill()
+
+	// Without the former version it is unconfirmed, over a further kill.
+	svc.SetFault(func(op, id string) *local.Fault {
+		if op == "GetSecretValue" {
+			return &local.Fault{Code: "InternalServiceError"}
+		}
+		return nil
+	})
+	run()
+	o.agent.until("it is unconfirmed")
+	kill()
+	run()
+	o.agent.until("target is unconfirmed since before the start")
+	eventually(t, "status says so", func() bool { return strings.Contains(o.status(), "unconfirmed") })
+	svc.SetFault(nil)
+	o.holds("told", "0 good-2\n0 bad-3\nstep bad-3\n1 good-2\n")
+	o.holds("f", "good-2")
+	eventually(t, "status says held, and unconfirmed no more", func() bool {
+		st := o.status()
+		return strings.Contains(st, "held") && !strings.Contains(st, "unconfirmed")
+	})
+}

@@ -49,6 +49,7 @@ var (
 	secretStale    = gauge("secretsd_secret_stale", "Whether the last due read failed.", "secret")
 	secretHeld     = gauge("secretsd_secret_held", "Whether the current version is not used, because it is not what is expected.", "secret")
 	secretExpired  = gauge("secretsd_secret_expired", "Whether the endpoint has stopped serving the secret, for it is older than max_stale.", "secret")
+	secretPending  = gauge("secretsd_secret_pending_shown", "Whether files and environment show the version at AWSPENDING, for the current one was refused.", "secret")
 	secretFailures = counter("secretsd_secret_refresh_failures_total", "Failed reads by kind.", "secret", "kind")
 
 	fileInPlace      = gauge("secretsd_file_in_place", "Whether the file is there as the agent once made it.", "path")
@@ -166,6 +167,7 @@ func (s *State) secrets(e exposition) {
 		e.show(secretStale, truth(c.Stale), c.Name)
 		e.show(secretExpired, truth(c.Expired), c.Name)
 		e.show(secretHeld, truth(c.Held), c.Name)
+		e.show(secretPending, truth(c.Pending), c.Name)
 		e.counts(secretFailures, c.Failures, c.Name)
 	}
 }

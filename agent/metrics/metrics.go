@@ -83,6 +83,8 @@ type Secret struct {
 	// Held says that a version is current that is not used, because it is not what
 	// is expected.
 	Held bool
+	// Pending says that files and environment show the pending version.
+	Pending bool
 	// Failures are the failed reads by kind.
 	Failures map[string]uint64
 }

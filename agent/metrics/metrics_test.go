@@ -33,7 +33,7 @@ func whole() metrics.State {
 	return metrics.State{
 		Version: "v1.2.3", GoVersion: "go1.26", StartedAt: at, Ready: true,
 		Secrets: []metrics.Secret{
-			{Name: "db", VersionID: "v-1", Age: 90 * time.Second, ConfirmedAt: at, Stale: true, Expired: true, Failures: map[string]uint64{"denied": 2, "throttled": 0}},
+			{Name: "db", VersionID: "v-1", Age: 90 * time.Second, ConfirmedAt: at, Stale: true, Expired: true, Pending: true, Failures: map[string]uint64{"denied": 2, "throttled": 0}},
 			{Name: hostile},
 		},
 		Files:   []metrics.File{{Path: "/run/a", InPlace: true}, {Path: "/run/b", Degraded: true, Held: true, ExpiresAt: time.Unix(1700000000, 0)}},
@@ -120,6 +120,8 @@ func TestExpositionSaysTheState(t *testing.T) {
 		"secretsd_file_degraded path=/run/a":                                 0,
 		"secretsd_file_degraded path=/run/b":                                 1,
 		"secretsd_secret_held secret=db":                                     0,
+		"secretsd_secret_pending_shown secret=db":                            1,
+		"secretsd_secret_pending_shown secret=" + shown:                      0,
 		"secretsd_secret_held secret=a\"b\\c\nd} 1\n�é":                      0,
 		"secretsd_file_held path=/run/a":                                     0,
 		"secretsd_file_held path=/run/b":                                     1,

@@ -83,6 +83,10 @@ type Change struct {
 	// when only its confirmation is still awaited. It comes from [Notifier.Owed];
 	// whoever makes a change leaves it 0.
 	Told int `json:"told,omitempty"`
+	// Unconfirmed says that the target has not confirmed after the last step, and is
+	// only asked now and then whether it does by now. It comes from [Notifier.Owed],
+	// too.
+	Unconfirmed bool `json:"unconfirmed,omitempty"`
 }
 
 // Debt is a change that a target has not been told yet.

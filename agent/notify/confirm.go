@@ -43,6 +43,9 @@ func (tr *trial) begin(t Target, c Change, now time.Time) {
 	}
 	c.Told = 1
 	tr.change = &c
+	if tr.doubted != nil && c.Rollback {
+		tr.doubted = &c // it has not to confirm any more what is not there any more
+	}
 	tr.start(t, now)
 }
 
@@ -66,10 +69,23 @@ func (tr *trial) retarget(t Target, now time.Time) {
 	}
 }
 
-// resume goes on with the trial of a debt that was told before the agent started.
+// resume goes on with the trial of a debt that was told before the agent started. One
+// that was unconfirmed goes on being asked. Where that leads to a rollback, which may
+// not have been done, the target gets the time of its last step once more, for it may
+// have been mended meanwhile, and is then reported as unconfirmed again.
 func (q *queue) resume(c Change) {
 	if q.target.Confirm == nil {
 		return
+	}
+	if c.Unconfirmed {
+		c.Unconfirmed = false
+		doubted := c
+		q.trial.doubted = &doubted
+		if !q.target.Rollback || c.Rollback {
+			q.trial.ask = time.Now().Add(q.target.Confirm.Delay)
+			q.signal()
+			return
+		}
 	}
 	told := min(c.Told, 1+len(q.target.Ladder))
 	if q.trial.change != nil {

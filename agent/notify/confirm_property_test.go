@@ -71,7 +71,7 @@ func TestEveryChangeIsConfirmedOrReportedOnce(t *testing.T) {
 					wrong = append(wrong, fmt.Sprintf("%s was confirmed or reported %d times", p, ended[p]))
 				}
 			}
-			if owed := n.Owed(); len(owed) > 0 {
+			if owed := awaited(n); len(owed) > 0 {
 				wrong = append(wrong, fmt.Sprintf("still owed: %v", owed))
 			}
 		})

@@ -212,7 +212,11 @@ func (n *Notifier) Notify(target string, c Change) {
 	if q := n.find(target); q != nil && q.push(c) {
 		return
 	}
-	n.log.Warn("notification dropped, its target is not configured", "target", target)
+	if c.Unconfirmed {
+		n.log.Info("no longer waiting for the target to confirm, it is no longer configured", "target", target)
+	} else {
+		n.log.Warn("notification dropped, its target is not configured", "target", target)
+	}
 	n.settled(target, Outcome{Kind: Dropped, Change: c})
 }
 
@@ -263,15 +267,17 @@ func (n *Notifier) Reconfigure(targets []Target) {
 }
 
 // Owed returns what is owed now, one debt for each target that is owed
-// anything, in configured order, with what is just being told included. The
-// caller owns the result.
+// anything, in configured order, with what is just being told included. Before it
+// comes one with [Change.Unconfirmed] for a target that is unconfirmed, which is owed
+// nothing for that, but goes on being asked after a restart. The caller owns the
+// result.
 //
 // An agent that writes debts down before it publishes must keep those beside
 // what Owed returns until it has called Notify for them.
 func (n *Notifier) Owed() []Debt {
 	var ds []Debt
 	for _, q := range n.snapshot() {
-		if c, ok := q.debt(); ok {
+		for _, c := range q.debts() {
 			ds = append(ds, Debt{Target: q.name, Change: c})
 		}
 	}

@@ -51,7 +51,7 @@ func (q *queue) push(c Change) bool {
 	switch {
 	case q.retired:
 		return false
-	case c.Told > 0:
+	case c.Told > 0 || c.Unconfirmed:
 		q.resume(c)
 		return true
 	case q.owed != nil && q.target.ignores(c):

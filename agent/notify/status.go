@@ -77,10 +77,20 @@ func (s *TargetStatus) Describe() string {
 	return text
 }
 
-func (q *queue) debt() (Change, bool) {
+// debts returns what has to survive a restart.
+func (q *queue) debts() []Change {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.debtLocked()
+	var list []Change
+	if q.trial.doubted != nil {
+		c := q.trial.doubted.clone()
+		c.Unconfirmed = true
+		list = append(list, c)
+	}
+	if c, ok := q.debtLocked(); ok {
+		list = append(list, c)
+	}
+	return list
 }
 
 func (q *queue) debtLocked() (Change, bool) {

@@ -106,8 +106,9 @@ func IsName(s string) bool {
 
 // Keys returns a variable for each key of the JSON object in text, in the order
 // of the keys. A string is its own text; everything else is as the secret writes
-// it. The name of a variable is prefix and key, with upper in capitals. The error
-// holds nothing of the text.
+// it. The name of a variable is prefix and key, with upper in capitals. An object
+// without keys is an error: it is as likely a mistake as a wish, and would take every
+// variable from the program. The error holds nothing of the text.
 func Keys(from, prefix string, upper bool, text secret.Value) ([]Var, error) {
 	const hint = "only a JSON object has keys; take other secrets over one by one, as templates under env"
 	if text.IsZero() {
@@ -116,6 +117,9 @@ func Keys(from, prefix string, upper bool, text secret.Value) ([]Var, error) {
 	var fields map[string]json.RawMessage
 	if s := text.Reveal(); !utf8.ValidString(s) || json.Unmarshal([]byte(s), &fields) != nil || fields == nil {
 		return nil, withHint(hint, "%s: it is not a JSON object", from)
+	}
+	if len(fields) == 0 {
+		return nil, withHint("put a key into the secret, or take it out of env_from", "%s: it has no keys", from)
 	}
 	vars := make([]Var, 0, len(fields))
 	for _, key := range slices.Sorted(maps.Keys(fields)) {

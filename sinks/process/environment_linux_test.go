@@ -136,6 +136,7 @@ func TestFaultsOfTheEnvironment(t *testing.T) {
 		{"text", secret.NewValue(canary), "secret app: it is not a JSON object"},
 		{"a list", secret.NewValue(`["` + canary + `"]`), "not a JSON object"},
 		{"null", secret.NewValue("null"), "not a JSON object"},
+		{"without keys", secret.NewValue(" {} "), "secret app: it has no keys"},
 		{"cut off", secret.NewValue(`{"a": "` + canary), "not a JSON object"},
 		{"two objects", secret.NewValue(`{"a": "` + canary + `"}{}`), "not a JSON object"},
 		{"no UTF-8", secret.NewValue("{\"a\": \"" + canary + "\xff\"}"), "not a JSON object"},
@@ -207,7 +208,7 @@ func FuzzKeys(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, prefix string, upper bool) {
 		vars, err := process.Keys("secret app", prefix, upper, secret.NewValue(text))
 		if err != nil {
-			if !strings.HasPrefix(err.Error(), "secret app: it is not a JSON object") {
+			if err.Error() != "secret app: it has no keys" && !strings.HasPrefix(err.Error(), "secret app: it is not a JSON object") {
 				t.Errorf("the error says more than it may: %v", err)
 			}
 			return
