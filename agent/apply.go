@@ -82,8 +82,11 @@ func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
 		reread:    func(reply, []notify.SecretVersion) {},
 		asked:     func(string) bool { return false },
 		give:      func() {},
-		byHand:    map[string]string{},
-		checker:   newChecker(),
+
+		secretValues: func() iter.Seq[secret.Value] { return func(func(secret.Value) bool) {} },
+
+		byHand:  map[string]string{},
+		checker: newChecker(),
 	}
 }
 

@@ -75,11 +75,6 @@ func (a *Agent) giveCommands() {
 	}
 	for _, o := range a.apply.outputs {
 		v.add(o.good, o.previous)
-		if o.refused != nil {
-			for _, pin := range o.refused.pins {
-				v.versions = append(v.versions, pin.from, pin.to)
-			}
-		}
 	}
 	a.commands.Store(v)
 }

@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +18,7 @@ import (
 	"secretsd/agent/audit"
 	"secretsd/agent/notify"
 	"secretsd/agent/secret"
+	"secretsd/agent/source/local"
 )
 
 // given returns what the only command with an environment is given now, or the error.
@@ -203,8 +206,8 @@ func TestWhatCommandsAreGivenIsWrittenDownOnce(t *testing.T) {
 	}
 }
 
-// All that a command may have seen is taken out of its output: what is pending, what
-// was rolled back, and what clients have asked for.
+// All that a command may have seen is taken out of its output: also what files held
+// before, which a rollback leads to, and what clients have asked for.
 func TestValuesThatOutputMustNotShow(t *testing.T) {
 	conf := strings.Replace(commandConf, "tcp: 127.0.0.1:1", "command: [/usr/bin/true]\n      output: log", 1)
 	runAgent(t, strings.ReplaceAll(conf, "FILE", `{{ secret "db" }}`), func(r *running) {
@@ -215,8 +218,6 @@ func TestValuesThatOutputMustNotShow(t *testing.T) {
 		out := filepath.Join(r.dir, "out")
 		r.agent.replies.add(reply{target: "app", told: notify.Change{Paths: []string{out}, At: time.Now()}})
 		r.put("prod/db", "two")
-		r.agent.replies.add(reply{target: "app", told: notify.Change{Paths: []string{out}, At: time.Now()}, rollback: true})
-		r.after(time.Second)
 		must(t, r.svc.Put("prod/other", "three"))
 		_, err := r.agent.onDemand.read(context.Background(), secret.Current("prod/other"), time.Minute, false)
 		must(t, err)
@@ -230,4 +231,106 @@ func TestValuesThatOutputMustNotShow(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestAPendingVersionIsAValueThatOutputMustNotShow(t *testing.T) {
+	conf := strings.Replace(shownSecret, "}}'}]", "}}', check: {command: [/usr/bin/true], output: log}}]", 1)
+	runDB(t, "true", func(r *running, first string) {
+		must(t, r.agent.Reload(context.Background(), r.config(strings.Replace(conf, "check: {command: [/usr/bin/true], output: log}", "notify: []", 1))))
+		r.pend(pendingOne, "two")
+		r.refused(first)
+		have := map[string]bool{}
+		for v := range r.agent.secretValues() {
+			have[v.Reveal()] = true
+		}
+		if !have["one"] || !have["two"] {
+			t.Errorf("values %v", have)
+		}
+	})
+}
+
+// Of files that show two versions the one that was published last counts: the target is
+// told of that one.
+func TestACommandIsGivenTheVersionOfTheLatestFile(t *testing.T) {
+	conf := strings.Replace(commandConf, "files: [", `files: [{path: DIR/a, contents: 'a{{ if eq (secret "db") "two" }}{{ fail "no" }}{{ end }}', notify: [app]}, `, 1)
+	conf = strings.Replace(conf, "FILE", `{{ $v := secret "db" }}{{ if eq $v "three" }}{{ fail "no" }}{{ end }}{{ $v }}`, 1)
+	runAgent(t, conf, func(r *running) {
+		must(t, r.svc.Put("prod/db", "one"))
+		must(t, r.svc.Put("prod/admin", "root"))
+	}, func(r *running) {
+		r.after(time.Second)
+		r.put("prod/db", "two") // which the second takes
+		r.wantGiven("ADMIN=root PASS=db two")
+		r.put("prod/db", "three") // which the first takes
+		r.wantGiven("ADMIN=root PASS=db three")
+	})
+}
+
+// After a restart nobody knows which version a file shows that does not take the
+// current one.
+func TestACommandIsNotGivenAVersionThatFilesRefuse(t *testing.T) {
+	file := `{{ $v := secret "db" }}{{ if eq $v "bad" }}{{ fail "no" }}{{ end }}{{ $v }}`
+	runCommands(t, file, func(r *running) {
+		r.put("prod/db", "bad")
+		r.restart(strings.ReplaceAll(commandConf, "FILE", file))
+		if got := r.given(); !strings.Contains(got, "error: secret db: the current version was refused") {
+			t.Errorf("given %q", got)
+		}
+		r.put("prod/db", "two")
+		r.wantGiven("ADMIN=root PASS=db two")
+	})
+}
+
+func TestACommandIsNotGivenAVersionThatIsNotSettled(t *testing.T) {
+	conf := strings.Replace(shownSecret, "}}'}]", "}}', notify: [app]}]", 1) +
+		"targets: [{name: app, command: [/usr/bin/true], env: {A: '{{ secret \"db\" }}'}}]\n"
+	shownPending(t, conf, func(r *running, _ string) {
+		r.wantGiven("A=two")
+		r.noPending("InternalFailure")
+		r.restart(conf)
+		if got := r.given(); !strings.Contains(got, "error: secret db: its current version was refused before") {
+			t.Errorf("given %q", got)
+		}
+		r.svc.SetFault(nil)
+		r.after(2 * time.Minute)
+		r.wantGiven("A=two")
+	})
+}
+
+// Without a bubble, for a watcher's files are not in one.
+func TestACommandFollowsItsIncludedTemplates(t *testing.T) {
+	conf := strings.Replace(commandConf, "PASS: 'db {{ secret \"db\" }}'", "PASS: '{{ include \"pass\" . }}'", 1)
+	svc, log := local.New(local.Options{}), &lockedLog{}
+	r := &running{t: t, dir: memoryDir(t), svc: svc, log: log}
+	must(t, svc.Put("prod/db", "one"))
+	must(t, svc.Put("prod/admin", "root"))
+	include := func(text string) { must(t, os.WriteFile(filepath.Join(r.dir, "pass"), []byte(text), 0o600)) }
+	include(`of {{ secret "db" }}`)
+	a, err := New(context.Background(), r.config(strings.ReplaceAll(conf, "FILE", "x")), Options{
+		Logger: slog.New(slog.NewTextHandler(log, nil)), Local: svc,
+		listenControl: func(string) (net.Listener, error) { return newSilence(), nil },
+	})
+	must(t, err)
+	defer a.Close()
+	r.agent = a
+	look := func() {
+		a.retemplateCommands()
+		a.pass(context.Background(), false)
+	}
+	a.refresh.readAll(context.Background())
+	look()
+	r.wantGiven("ADMIN=root PASS=of one")
+	include(`by {{ secret "db" }}`)
+	look()
+	r.wantGiven("ADMIN=root PASS=by one")
+	include(`broken {{`)
+	look()
+	look()
+	r.wantGiven("ADMIN=root PASS=by one")
+	if n := strings.Count(log.String(), "cannot use a changed template of a command's environment"); n != 1 {
+		t.Errorf("it was said %d times:\n%s", n, log)
+	}
+	if files := a.build.templateFiles(); !slices.Contains(files, filepath.Join(r.dir, "pass")) {
+		t.Errorf("watched: %q", files)
+	}
 }

@@ -66,6 +66,28 @@ func TestNothingIsKeptOfOutputThatNobodyAskedFor(t *testing.T) {
 	}
 }
 
+func TestNoDescriptorIsLeftOfWhatACommandPrints(t *testing.T) {
+	open := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	printing(t, loud(`echo it said; exit 1`), notify.Options{})
+	before := open()
+	for range 5 {
+		printing(t, loud(`echo it said; exit 1`), notify.Options{})
+		if err := notify.AttemptGiven(loud(`echo all is well`), change("/a"), notify.Options{Secrets: values("x-canary")}); err != nil {
+			t.Error(err)
+		}
+		if err := notify.AttemptGiven(notify.Target{Name: "hook", Step: notify.Step{Command: []string{"/nowhere"}, Output: true}}, change("/a"), notify.Options{Secrets: values("x-canary")}); err == nil {
+			t.Error("what is not there was run")
+		}
+	}
+	eventually(t, "all to be closed", func() bool { return open() <= before })
+}
+
 func TestSecretsAreTakenOutOfOutput(t *testing.T) {
 	got := printing(t, loud(`echo "cannot log in as app with hunter2-canary, it said"; echo "$GIVEN" | base64; exit 1`), notify.Options{
 		Variables: func(string) ([]string, error) { return []string{"GIVEN=made-of-two-secrets"}, nil },
@@ -190,10 +212,18 @@ func TestACommandIsNotRunWithoutItsVariables(t *testing.T) {
 	target := hook("/usr/bin/touch", marker)
 	target.Env = "app"
 	err := notify.AttemptGiven(target, change("/a"), notify.Options{Variables: func(string) ([]string, error) {
-		return nil, errors.New("secret db: not read yet")
+		return nil, hinted{errors.New("secret db: not read yet")}
 	}})
+	var h interface{ Hint() string }
+	if !errors.As(err, &h) || h.Hint() != "wait" {
+		t.Errorf("hint of %v", err)
+	}
 	wantFailure(t, err, "failed", "make the command's environment: secret db: not read yet")
 	if _, err := os.Stat(marker); err == nil {
 		t.Error("it was run")
 	}
 }
+
+type hinted struct{ error }
+
+func (hinted) Hint() string { return "wait" }
