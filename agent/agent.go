@@ -84,8 +84,11 @@ type Agent struct {
 	// Status shows.
 	served, noted generations
 	seen          *seen
-	audit         auditor
-	control       struct {
+	// commands is what commands of targets are given.
+	commands atomic.Pointer[commandView]
+	recorded commandRecords
+	audit    auditor
+	control  struct {
 		server *http.Server
 		net.Listener
 	}
@@ -167,11 +170,13 @@ func (a *Agent) start(b *build) {
 	a.refused.Store(&[]refusedState{})
 	a.onDemand = newOnDemand(a.clock, a.log, a.refresh.fetcher)
 	a.configureOnDemand(b, true)
-	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled, Child: a.childProcess})
+	a.notifier = notify.New(b.targets, notify.Options{Logger: a.log, Settled: a.settled, Child: a.childProcess,
+		Variables: a.commandVariables, Secrets: a.secretValues})
 	a.apply = newApplier(a.log, a.clock)
 	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.publish
 	a.apply.keep = func(list []outputState) { a.outputs.Store(&list) }
 	a.apply.published, a.apply.remember, a.apply.asked = a.published, a.remember, a.asked.isFor
+	a.apply.give, a.apply.secretValues = a.giveCommands, a.secretValues
 	a.apply.configure(b.plan)
 	a.child = newSupervised(a.log, a.opts.Child)
 	a.child.share(b.cfg)
@@ -260,6 +265,7 @@ func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
 			step = func() {
 				a.apply.retemplate()
 				a.retemplate()
+				a.retemplateCommands()
 				a.pass(ctx, false)
 			}
 		case <-a.replies.came:
@@ -364,6 +370,8 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 	a.watcher.follow(next.templateFiles())
 	a.child.configure(next.child)
 	a.refresh.configure(next.source, next.secrets)
+	a.giveCommands()
+	a.recorded.forget(next.commands)
 	a.notifier.Reconfigure(next.targets)
 	a.configureOnDemand(next, prev.source == next.source)
 	prev.close() // which lets go of bundles, so that the next one may write to them

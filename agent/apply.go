@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"maps"
 	"slices"
@@ -40,8 +41,12 @@ type applier struct {
 	// late are rollbacks that wait until it is known what the files hold.
 	late []reply
 	// asked reports whether somebody is asking for a new version of a secret.
-	asked   func(secret string) bool
-	checker *checker
+	asked func(secret string) bool
+	// give is called when what files show has changed, before anybody is told.
+	give func()
+	// secretValues returns all values that output of commands must not show.
+	secretValues func() iter.Seq[secret.Value]
+	checker      *checker
 
 	// freshLibrary has included files read again.
 	freshLibrary func()
@@ -76,8 +81,12 @@ func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
 		keep:      func([]outputState) {},
 		reread:    func(reply, []notify.SecretVersion) {},
 		asked:     func(string) bool { return false },
-		byHand:    map[string]string{},
-		checker:   newChecker(),
+		give:      func() {},
+
+		secretValues: func() iter.Seq[secret.Value] { return func(func(secret.Value) bool) {} },
+
+		byHand:  map[string]string{},
+		checker: newChecker(),
 	}
 }
 
@@ -188,6 +197,7 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 	a.collect()
 	at := time.Now()
 	a.serve(snap)
+	a.give()
 	for _, c := range done {
 		c.output.at = at
 	}

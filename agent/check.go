@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"slices"
 	"sync"
 	"time"
 
 	"secretsd/agent/notify"
+	"secretsd/agent/secret"
 )
 
 // maxChecks is how many checks run at a time.
@@ -25,6 +27,8 @@ type check struct {
 	// agent's own.
 	user string
 	uid  int
+	// output has the end of what it prints logged if it says no.
+	output bool
 }
 
 // gate is what is known of the content of one output that has to pass a check.
@@ -147,10 +151,14 @@ func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
 	o.gate.asking, o.gate.again = &content, false
 	a.hold(o, nil)
 	held := &heldBack{versions: c.versions.named(), source: o.source}
-	a.checker.start(ctx, notify.Command{
+	command := notify.Command{
 		Argv: o.check.command, Timeout: o.check.timeout, User: o.check.user,
 		Change: notify.Change{Reason: c.reason, Secrets: held.versions, Paths: []string{o.path}},
-	}, verdict{path: o.path, content: content, held: held}, func() (string, func() error, error) {
+	}
+	if o.check.output {
+		command.Secrets = func() iter.Seq[secret.Value] { return c.versions.and(a.secretValues()) }
+	}
+	a.checker.start(ctx, command, verdict{path: o.path, content: content, held: held}, func() (string, func() error, error) {
 		return o.place.stage(c.pieces, o.check.uid)
 	})
 	return false

@@ -1,6 +1,10 @@
 package agent
 
-import "errors"
+import (
+	"errors"
+
+	"secretsd/agent/notify"
+)
 
 // fault is an error with a hint on how to mend it.
 type fault struct {
@@ -17,6 +21,9 @@ func attrs(err error, more ...any) []any {
 	list := append(more, "error", err)
 	if hint := hintOf(err); hint != "" {
 		list = append(list, "hint", hint)
+	}
+	if output := notify.OutputOf(err); output != "" {
+		list = append(list, "output", output)
 	}
 	return list
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -374,5 +375,29 @@ files:
 		if !strings.Contains(string(data), dir+name) {
 			t.Errorf("%s is not written down as held: %s", name, data)
 		}
+	}
+}
+
+// What a check has printed is logged if it is asked for, without the content that it
+// looked at, whatever else is known by then.
+func TestTheOutputOfACheckIsLoggedWithoutSecrets(t *testing.T) {
+	b := newBench(t, `
+source: {local: {}}
+secrets: [{name: db, id: db}]
+files:
+  - path: DIR/f
+    contents: 'password {{ secret "db" }}'
+    check: {command: [/bin/sh, -c, 'echo "it says: $(cat "$0")"; exit 1', "{}"], output: log}
+`)
+	log := &lockedLog{}
+	b.a.log = slog.New(slog.NewTextHandler(log, nil))
+	b.read(now("db", "v1", "canary-of-the-check"))
+	b.pass(false)
+	b.awaits()
+	if got := log.String(); !strings.Contains(got, `output="it says: password [redacted]"`) || strings.Contains(got, "canary") {
+		t.Errorf("logged:\n%s", got)
+	}
+	if held := b.a.outputs[0].gate.held; held == nil || strings.Contains(held.reason.Error(), "says") {
+		t.Errorf("held: %v", held)
 	}
 }

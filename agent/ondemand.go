@@ -122,6 +122,17 @@ func (o *onDemand) size() int {
 	return len(o.known)
 }
 
+// versions returns those that are known.
+func (o *onDemand) versions() []*secret.Version {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	list := make([]*secret.Version, 0, len(o.known))
+	for _, e := range o.known {
+		list = append(list, e.version)
+	}
+	return list
+}
+
 func (o *onDemand) poke() {
 	select {
 	case o.wake <- struct{}{}:

@@ -38,8 +38,8 @@ type PlannedSecret struct {
 	// Interval is between two reads.
 	Interval string `json:"interval"`
 	Required bool   `json:"required"`
-	// UsedBy are the files and bundles that are rendered from it, and "exec" for
-	// the environment of the child.
+	// UsedBy are the files and bundles that are rendered from it, "exec" for the
+	// environment of the child, and "target NAME" for that of a target's commands.
 	UsedBy []string `json:"used_by,omitempty"`
 }
 
@@ -59,6 +59,9 @@ type PlannedTarget struct {
 	Name string `json:"name"`
 	// How says what is done to tell it.
 	How string `json:"how"`
+	// Variables are those that the configuration gives its commands, those of ladder and
+	// confirm among them, by name.
+	Variables []string `json:"variables,omitempty"`
 	// ToldOf are the files and bundles that it is told of.
 	ToldOf []string `json:"told_of,omitempty"`
 }
@@ -115,12 +118,23 @@ func Foresee(ctx context.Context, cfg *config.Config, opts Options) (Outlook, er
 			usedBy[name] = append(usedBy[name], "exec")
 		}
 	}
+	given := map[string][]string{}
+	for _, id := range slices.Sorted(maps.Keys(b.commands)) { // which begin with their target
+		c := b.commands[id]
+		for _, name := range c.names() {
+			usedBy[name] = append(usedBy[name], "target "+c.target)
+		}
+		for _, v := range c.list {
+			given[c.target] = append(given[c.target], v.name)
+		}
+	}
 	for _, s := range b.secrets {
+		usedBy[s.name] = slices.Compact(usedBy[s.name])
 		out.Secrets = append(out.Secrets, PlannedSecret{Name: s.name, ID: s.ref.ID, Stage: s.ref.Stage, VersionID: s.ref.VersionID,
 			Region: s.region, RoleARN: cmp.Or(s.ref.RoleARN, roleOf(cfg)), Interval: s.interval.String(), Required: s.required, UsedBy: usedBy[s.name]})
 	}
 	for _, t := range b.targets {
-		out.Targets = append(out.Targets, PlannedTarget{Name: t.Name, How: howTold(t), ToldOf: toldOf[t.Name]})
+		out.Targets = append(out.Targets, PlannedTarget{Name: t.Name, How: howTold(t), Variables: slices.Compact(slices.Sorted(slices.Values(given[t.Name]))), ToldOf: toldOf[t.Name]})
 	}
 	if cfg.Source.Local == nil {
 		out.CallsPerMonth = callsIn(month, b.secrets)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -194,20 +195,24 @@ func (o *output) wait(secret string, skip bool) {
 // absent reports whether a read failed because there is no such secret.
 func absent(err error) bool { return err != nil && secret.KindOf(err) == secret.NotFound }
 
-// lookup returns the Lookup of one pass over snap.
-func lookup(snap *store.Snapshot) templates.Lookup {
-	return func(name string) (*secret.Version, error) {
-		e, ok := snap.Get(name)
-		switch {
-		case !ok:
-			return nil, templates.ErrUnknown
-		case e.Version != nil:
-			return e.Shown(), nil
-		default:
-			return nil, &notReadError{name: name, err: e.Err}
-		}
+// entriesOf returns what is known of a secret, and whether it is configured.
+type entriesOf func(name string) (store.Entry, bool)
+
+// lookup is a [templates.Lookup].
+func (get entriesOf) lookup(name string) (*secret.Version, error) {
+	e, ok := get(name)
+	switch {
+	case !ok:
+		return nil, templates.ErrUnknown
+	case e.Version != nil:
+		return e.Shown(), nil
+	default:
+		return nil, &notReadError{name: name, err: e.Err}
 	}
 }
+
+// lookup returns the Lookup of one pass over snap.
+func lookup(snap *store.Snapshot) templates.Lookup { return entriesOf(snap.Get).lookup }
 
 // versions are the versions of the secrets that one rendering used, by name; nil
 // for one that was not there.
@@ -242,6 +247,22 @@ func (v versions) lookup(name string) (*secret.Version, error) {
 		return nil, &notReadError{name: name, err: &secret.Error{Kind: secret.NotFound, ID: name}}
 	default:
 		return version, nil
+	}
+}
+
+// and returns the values of v, and then more.
+func (v versions) and(more iter.Seq[secret.Value]) iter.Seq[secret.Value] {
+	return func(yield func(secret.Value) bool) {
+		for _, version := range v {
+			if version != nil && (!yield(version.Text) || !yield(version.Binary)) {
+				return
+			}
+		}
+		for value := range more {
+			if !yield(value) {
+				return
+			}
+		}
 	}
 }
 

@@ -25,7 +25,11 @@ type plan struct {
 	outputs []*output
 	targets []notify.Target
 	child   *childSpec
-	dirs    *files.Dirs
+	// commands are the variables of targets' commands, by what asks for them.
+	commands map[string]*commandEnv
+	// logsOutput says that the output of some command is logged.
+	logsOutput bool
+	dirs       *files.Dirs
 	// library are the files that templates include, and vars what var gives.
 	library *templates.Library
 	vars    map[string]string
@@ -35,14 +39,14 @@ type plan struct {
 // files go to; the caller closes it, faults or none. It returns all faults at
 // once, each at its place in the configuration.
 func newPlan(cfg *config.Config) (*plan, error) {
-	p := &plan{cfg: cfg, dirs: files.New()}
+	p := &plan{cfg: cfg, dirs: files.New(), commands: map[string]*commandEnv{}}
 	errs := []error{p.readVars()}
 	p.freshLibrary()
 	for i := range cfg.Secrets {
 		p.secrets = append(p.secrets, newSchedule(&cfg.Secrets[i], cfg.Refresh.MaxStale.Std()))
 	}
 	for i := range cfg.Targets {
-		t, err := newTarget(cfg, &cfg.Targets[i])
+		t, err := p.newTarget(&cfg.Targets[i], fmt.Sprintf("targets[%d]", i))
 		errs = append(errs, err)
 		p.targets = append(p.targets, t)
 	}
@@ -137,18 +141,6 @@ func newSchedule(s *config.Secret, maxStale time.Duration) *schedule {
 		sched.interval = min(max(sched.interval, pinnedInterval), max(sched.interval, maxStale/2))
 	}
 	return sched
-}
-
-func newTarget(cfg *config.Config, t *config.Target) (notify.Target, error) {
-	target := notify.Target{
-		Name: t.Name, OnFirst: t.OnFirst, Debounce: t.Debounce.Std(), Splay: t.Splay.Std(), Rollback: t.Rollback,
-		Retry: notify.Retry{Initial: t.Retry.Initial.Std(), Max: t.Retry.Max.Std()},
-	}
-	var errs [3]error
-	target.Step, errs[0] = newStep(cfg, &t.Step, t)
-	target.Confirm, errs[1] = newProbe(cfg, t)
-	target.Ladder, errs[2] = newLadder(cfg, t, errs[0] == nil)
-	return target, errors.Join(errs[:]...)
 }
 
 func (p *plan) unknownSecret(use templates.SecretUse) error {

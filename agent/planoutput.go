@@ -155,7 +155,8 @@ func (p *plan) addCheck(o *output, source hash.Hash, c *config.Check) error {
 			return placed(p.cfg, err, &c.User, c)
 		}
 	}
-	o.check = &check{command: c.Command, timeout: c.Timeout.Std(), user: c.User, uid: uid}
+	o.check = &check{command: c.Command, timeout: c.Timeout.Std(), user: c.User, uid: uid, output: c.LogsOutput()}
+	p.logsOutput = p.logsOutput || c.LogsOutput()
 	return placed(p.cfg, notify.CheckCommand(c.Command[0]), &c.Command, c)
 }
 

@@ -2,17 +2,69 @@ package agent
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 
 	"secretsd/agent/config"
 	"secretsd/agent/notify"
 )
 
+// newTarget makes a target, which stands at key in the configuration.
+func (p *plan) newTarget(t *config.Target, key string) (notify.Target, error) {
+	target := notify.Target{
+		Name: t.Name, OnFirst: t.OnFirst, Debounce: t.Debounce.Std(), Splay: t.Splay.Std(), Rollback: t.Rollback,
+		Retry: notify.Retry{Initial: t.Retry.Initial.Std(), Max: t.Retry.Max.Std()},
+	}
+	var errs [3]error
+	target.Step, errs[0] = newStep(p.cfg, &t.Step, t)
+	target.Confirm, errs[1] = newProbe(p.cfg, t)
+	target.Ladder, errs[2] = newLadder(p.cfg, t, errs[0] == nil)
+	p.logsOutput = p.logsOutput || target.LogsOutput()
+	return target, errors.Join(append(errs[:], p.giveVariables(t, &target, key))...)
+}
+
+// giveVariables makes what the configuration gives the commands of target.
+func (p *plan) giveVariables(t *config.Target, target *notify.Target, key string) error {
+	var err error
+	errs := make([]error, 1, 2+len(t.Ladder))
+	target.Env, errs[0] = p.newCommandEnv(t.Name, key, t.Env)
+	for i := range target.Ladder {
+		target.Ladder[i].Env, err = p.newCommandEnv(t.Name, fmt.Sprintf("%s.ladder[%d]", key, i), t.Ladder[i].Env)
+		errs = append(errs, err)
+	}
+	if f := t.Confirm; f != nil {
+		target.Confirm.Env, err = p.newCommandEnv(t.Name, key+".confirm", f.Env)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// newCommandEnv makes the variables of one command of a target, and returns what the
+// notifier asks for them by: another one for other variables. It is empty where there
+// are none.
+func (p *plan) newCommandEnv(target, key string, env map[string]*string) (string, error) {
+	if len(env) == 0 {
+		return "", nil
+	}
+	c := &commandEnv{target: target}
+	c.parse = func() (*variables, error) { return p.newVariables(key+".env", env) }
+	var err error
+	c.variables, err = c.parse()
+	digest := sha256.New()
+	for _, v := range c.variables.list {
+		fmt.Fprintf(digest, "%q %x ", v.name, v.tmpl.Digest())
+	}
+	id := fmt.Sprintf("%s %s %x", target, key, digest.Sum(nil))
+	p.commands[id] = c
+	return id, err
+}
+
 // newStep makes one way of telling; parent is where the file gives it. What the
 // configuration's own check has found is not said again: for that the step is
 // returned without an error.
 func newStep(cfg *config.Config, s *config.Step, parent any) (notify.Step, error) {
-	step := notify.Step{Command: s.Command, User: s.User, HTTP: newHTTP(s.HTTP), Timeout: s.Timeout.Std()}
+	step := notify.Step{Command: s.Command, User: s.User, Output: s.LogsOutput(), HTTP: newHTTP(s.HTTP), Timeout: s.Timeout.Std()}
 	if s.Ways() != 1 {
 		return step, nil
 	}
@@ -72,7 +124,7 @@ func newProbe(cfg *config.Config, t *config.Target) (*notify.Probe, error) {
 	if f == nil {
 		return nil, nil
 	}
-	p := &notify.Probe{HTTP: newHTTP(f.HTTP), Command: f.Command, User: f.User, TCP: f.TCP, Delay: f.Delay.Std(), Timeout: f.Timeout.Std()}
+	p := &notify.Probe{HTTP: newHTTP(f.HTTP), Command: f.Command, User: f.User, Output: f.LogsOutput(), TCP: f.TCP, Delay: f.Delay.Std(), Timeout: f.Timeout.Std()}
 	switch {
 	case f.Ways() != 1:
 		return p, nil

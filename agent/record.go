@@ -168,4 +168,16 @@ func (a *Agent) recordEnvironment(made versions) {
 	}
 }
 
+// recordCommand writes down that a command of a target is given these versions, unless
+// it was given the same before.
+func (a *Agent) recordCommand(id, target string, made versions) {
+	versions := made.named()
+	if !a.recorded.isNew(id, versions) {
+		return
+	}
+	for _, v := range versions {
+		_ = a.audit.record(audit.Entry{Event: "publish", Via: "command", Target: target, Secret: v.Name, VersionID: v.VersionID, Outcome: "ok"})
+	}
+}
+
 func cut(id string) string { return id[:min(len(id), maxAuditedID)] }

@@ -83,5 +83,10 @@ func (p *plan) templateFiles() []string {
 			set[path] = true
 		}
 	}
+	for _, c := range p.commands {
+		for _, path := range c.included {
+			set[path] = true
+		}
+	}
 	return slices.Sorted(maps.Keys(set))
 }

@@ -46,6 +46,7 @@ func (a *applier) rollBack(r reply) {
 		defer a.owe(nil)
 		if err = a.putBack(back); err == nil {
 			a.refuse(target, back)
+			a.give()
 			for _, d := range debts {
 				a.tell(d.Target, d.Change)
 			}

@@ -37,7 +37,7 @@ const Stdout = "-"
 type Entry struct {
 	Time time.Time `json:"time"`
 	// Event is "get", "refresh", "describe", "call" or "publish", and Via
-	// "endpoint", "control", "file" or "environment".
+	// "endpoint", "control", "file", "environment" (the child's) or "command".
 	Event string `json:"event"`
 	Via   string `json:"via"`
 	// Operation is the one that an SDK named, which for a call was refused.
@@ -57,7 +57,9 @@ type Entry struct {
 	ARN       string `json:"arn,omitempty"`
 	VersionID string `json:"version_id,omitempty"`
 	// Path is the file that was published.
-	Path    string `json:"path,omitempty"`
+	Path string `json:"path,omitempty"`
+	// Target is the target whose command was given the version in its environment.
+	Target  string `json:"target,omitempty"`
 	Outcome string `json:"outcome"`
 	// Withheld is how many requests of nobody known had no line since the last
 	// that had one, because there were too many.

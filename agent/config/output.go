@@ -44,7 +44,14 @@ type Check struct {
 	// User runs the command as another user, by name or number. Default: the
 	// agent's own.
 	User string `yaml:"user"`
+	// Output is discard, or log, which has the end of what the command prints in the
+	// log if it says no, without the words in which there is anything of a secret.
+	// Default: discard.
+	Output string `yaml:"output"`
 }
+
+// LogsOutput reports whether the end of what the command prints is to be logged.
+func (c *Check) LogsOutput() bool { return c.Output == outputLog }
 
 // Bundle is a directory of files that change together. A reader that opens
 // ..data in it once, and reads below that, sees one generation of them.

@@ -38,18 +38,31 @@ type Step struct {
 	// Process says which process is signalled.
 	Process *Process `yaml:"process"`
 	// Command is a program and its arguments, run without a shell. Its
-	// environment is PATH, HOME, LANG and SECRETSD_ variables. An argument {}
+	// environment is PATH, HOME, LANG, SECRETSD_ variables and env. An argument {}
 	// stands for the paths that changed.
 	Command []string `yaml:"command"`
 	// User runs the command as another user, by name or number. Default: the
 	// agent's own.
 	User string `yaml:"user"`
+	Hook
 	// HTTP is a request to a program on this machine: a URL, or a mapping.
 	HTTP *HTTP `yaml:"http"`
 	// Unit is a systemd unit: its name, or a mapping.
 	Unit *Unit `yaml:"unit"`
 	// Timeout ends what takes longer. Default: 30s, in a ladder the target's.
 	Timeout Duration `yaml:"timeout"`
+}
+
+// Hook is what a target's command is given, and what becomes of what it prints.
+type Hook struct {
+	// Env are variables of the command, which may hold secrets: templates, by the
+	// variables' names. A secret that the target's files show is given in the
+	// version that they show. Default: none.
+	Env map[string]*string `yaml:"env"`
+	// Output is what becomes of what the command prints: discard, or log, which
+	// has the end of it in the log if the command fails, without the words in which
+	// there is anything of a secret. Default: discard.
+	Output string `yaml:"output"`
 }
 
 // Process finds a process, by one of its fields. Of a process and what it has
@@ -102,6 +115,7 @@ type Confirm struct {
 	Command []string `yaml:"command"`
 	// User runs the command as another user. Default: the agent's own.
 	User string `yaml:"user"`
+	Hook
 	// TCP is a loopback address, host:port, that has to take a connection.
 	TCP string `yaml:"tcp"`
 	// Delay is how long after it was told the target is asked first: one that has
@@ -151,6 +165,15 @@ func (s *Step) setDefaults() {
 		setDefault(&s.Unit.Action, DefaultAction)
 	}
 }
+
+// LogsOutput reports whether the end of what the command prints is to be logged.
+func (h *Hook) LogsOutput() bool { return h.Output == outputLog }
+
+// What becomes of what a command prints.
+const (
+	outputDiscard = "discard"
+	outputLog     = "log"
+)
 
 // Ways returns how many ways of telling the step gives; 1 in a valid
 // configuration.

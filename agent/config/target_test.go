@@ -90,6 +90,14 @@ func TestFaultsOfTargets(t *testing.T) {
 		{"empty step", asked("ladder: [{}]"), `agent.yaml:7: targets[0].ladder[0]: nothing to tell`},
 		{"step of two ways", asked("ladder: [{unit: a.service}, {unit: b.service, command: [/x]}]"), `agent.yaml:7: targets[0].ladder[1]: give process, command, http or unit`},
 		{"signal to a command", asked("ladder: [{signal: HUP}]"), `agent.yaml:7: targets[0].ladder[0].signal: there is no process`},
+		{"environment of a unit", target("unit: a.service, env: {A: b}"), `agent.yaml:4: targets[0].env: only a command has an environment`},
+		{"output of a unit", target("unit: a.service, output: log"), `agent.yaml:4: targets[0].output: only a command has output`},
+		{"empty variable", target("command: [/x], env: {A: }"), `agent.yaml:4: targets[0].env.A: no value`},
+		{"our variable", target("command: [/x], env: {SECRETSD_REASON: x}"), `agent.yaml:4: targets[0].env.SECRETSD_REASON: variables that begin with SECRETSD_`},
+		{"unknown output", target("command: [/x], output: keep"), `agent.yaml:4: targets[0].output: want discard or log, not "keep"`},
+		{"environment of a port", target("command: [/x], confirm: {tcp: 'localhost:1', env: {A: b}}"), `targets[0].confirm.env: only a command`},
+		{"environment of a signal", asked("ladder: [{process: {exe: /x}, env: {A: b}}]"), `agent.yaml:7: targets[0].ladder[0].env: only a command`},
+		{"output of a check", minimal + "files: [{path: /run/a, contents: x, check: {command: [/x], output: all}}]\n", `agent.yaml:3: files[0].check.output: want discard or log, not "all"`},
 		{"unknown key", asked("ladder: [{command: [/x], debounce: 1s}]"), `agent.yaml:7: unknown key targets[0].ladder[0].debounce`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

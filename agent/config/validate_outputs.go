@@ -112,6 +112,7 @@ func (v *validator) check(c *Check, up []any, key string) {
 		v.fault(&c.Command, up, `for example command: [/usr/sbin/nginx, -t, -c, "{}"]`, "%s.command: missing", key)
 	}
 	v.atLeast(&c.Timeout, MinInterval, up, key+".timeout")
+	v.output(&c.Output, up, key)
 }
 
 func (v *validator) notified(names []string, up []any, key string) {

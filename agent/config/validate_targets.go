@@ -1,6 +1,11 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
 
 func (v *validator) targets() {
 	names := map[string]int{}
@@ -45,6 +50,7 @@ func (v *validator) step(s *Step, up []any, key string) {
 	if s.User != "" && len(s.Command) == 0 {
 		v.fault(&s.User, up, "", "%s.user: only a command is run as a user", key)
 	}
+	v.hook(&s.Hook, s.Command, up, key)
 	if s.Process != nil && v.c.lines[&s.Process] != 0 { // else it is the target's
 		v.process(s.Process, append([]any{s.Process}, up...), key+".process")
 	}
@@ -53,6 +59,35 @@ func (v *validator) step(s *Step, up []any, key string) {
 	}
 	v.request(s.HTTP, up, key)
 	v.atLeast(&s.Timeout, MinInterval, up, key+".timeout")
+}
+
+// hook checks what only a command has.
+func (v *validator) hook(h *Hook, command []string, up []any, key string) {
+	if len(command) == 0 {
+		if h.Env != nil {
+			v.fault(&h.Env, up, "", "%s.env: only a command has an environment", key)
+		}
+		if h.Output != "" {
+			v.fault(&h.Output, up, "", "%s.output: only a command has output", key)
+		}
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(h.Env)) {
+		place := key + ".env." + name
+		switch {
+		case h.Env[name] == nil:
+			v.fault(place, up, `write "" for an empty variable`, "%s: no value", place)
+		case strings.HasPrefix(name, "SECRETSD_"):
+			v.fault(place, up, "give it another name", "%s: variables that begin with SECRETSD_ say what has changed", place)
+		}
+	}
+	v.output(&h.Output, up, key)
+}
+
+func (v *validator) output(field *string, up []any, key string) {
+	if *field != "" && *field != outputDiscard && *field != outputLog {
+		v.fault(field, up, "", "%s.output: want %s or %s, not %q", key, outputDiscard, outputLog, *field)
+	}
 }
 
 func (v *validator) process(p *Process, up []any, key string) {
@@ -94,6 +129,7 @@ func (v *validator) confirm(t *Target, up []any, key string) {
 	if f.User != "" && len(f.Command) == 0 {
 		v.fault(&f.User, up, "", "%s.confirm.user: only a command is run as a user", key)
 	}
+	v.hook(&f.Hook, f.Command, up, key+".confirm")
 	v.request(f.HTTP, up, key+".confirm")
 	v.atLeast(&f.Timeout, MinInterval, up, key+".confirm.timeout")
 	if f.Delay >= f.Timeout {

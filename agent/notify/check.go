@@ -3,16 +3,18 @@ package notify
 import (
 	"context"
 	"errors"
+	"iter"
 	"os/exec"
 	"os/user"
 	"strconv"
 	"syscall"
 	"time"
+
+	"secretsd/agent/secret"
 )
 
 // Command is a command that says something by its exit code. It is run as the
-// commands of targets are: without a shell, without the agent's environment, and
-// without its output being kept.
+// commands of targets are: without a shell and without the agent's environment.
 type Command struct {
 	// Argv is the program and its arguments. An argument {} stands for Paths.
 	Argv  []string
@@ -24,6 +26,9 @@ type Command struct {
 	User string
 	// Change goes into its environment.
 	Change Change
+	// Secrets returns all values that output must not show; nil means that nothing is
+	// kept of it. Else the end of it is told by [OutputOf] the error.
+	Secrets func() iter.Seq[secret.Value]
 }
 
 // Run returns nil where the command has ended with exit code 0. It blocks until
@@ -35,7 +40,11 @@ func (c *Command) Run(ctx context.Context) error {
 	if err := runAs(cmd, c.User); err != nil {
 		return err
 	}
-	return (&teller{grace: killGrace}).exec(ctx, c.Argv[0], cmd, c.Timeout)
+	w := &teller{grace: killGrace, secrets: c.Secrets}
+	if c.Secrets == nil {
+		return w.exec(ctx, c.Argv[0], cmd, c.Timeout)
+	}
+	return w.listening(ctx, c.Argv[0], cmd, c.Timeout, nil)
 }
 
 // groupsOf returns the groups of a user, none where it has no entry.

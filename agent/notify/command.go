@@ -20,8 +20,8 @@ const killGrace = 2 * time.Second
 // and a notification that can never be sent would be owed for ever.
 const maxList = 96 << 10
 
-// run runs s.Command until ctx is done. Nothing of it is a pipe, so nobody who
-// keeps its output open can hold the agent, and no flood of it takes memory.
+// run runs s.Command until ctx is done. Nobody who keeps its output open can hold
+// the agent, and no flood of it takes memory.
 func (w *teller) run(ctx context.Context, target string, s Step, c Change) error {
 	if w.stray != nil {
 		select {
@@ -35,7 +35,29 @@ func (w *teller) run(ctx context.Context, target string, s Step, c Change) error
 	if err := runAs(cmd, s.User); err != nil {
 		return err
 	}
-	return w.exec(ctx, s.Command[0], cmd, s.Timeout)
+	var given []string
+	if s.Env != "" {
+		var err error
+		if given, err = w.variables(s.Env); err != nil {
+			return &failure{msg: "make the command's environment", cause: err}
+		}
+		cmd.Env = append(cmd.Env, given...)
+	}
+	if !s.Output || w.secrets == nil {
+		return w.exec(ctx, s.Command[0], cmd, s.Timeout)
+	}
+	return w.listening(ctx, s.Command[0], cmd, s.Timeout, given)
+}
+
+// listening is exec whose error tells the end of what the command has printed, but
+// nothing of the values of given.
+func (w *teller) listening(ctx context.Context, program string, cmd *exec.Cmd, timeout time.Duration, given []string) error {
+	p, err := listen(cmd, w.secrets(), valuesOf(given))
+	if err != nil {
+		return err
+	}
+	err = w.exec(ctx, program, cmd, timeout)
+	return p.tell(err, w.secrets())
 }
 
 // exec runs program as cmd says, in a process group of its own and with / as its
@@ -66,6 +88,9 @@ func (w *teller) exec(ctx context.Context, program string, cmd *exec.Cmd, timeou
 	return w.end(cmd.Process.Pid, timeout, exited, reap)
 }
 
+// outputHint is how to find out more of a command of which nothing is kept.
+const outputHint = "with output: log in the configuration the end of what it prints is logged, without secrets"
+
 // exitError says how a command ended that did not end well.
 func exitError(err error) error {
 	exit, ok := errors.AsType[*exec.ExitError](err)
@@ -75,11 +100,10 @@ func exitError(err error) error {
 		}
 		return err
 	}
-	const hint = "its output is not kept, because it may hold secrets: let it log for itself"
 	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		return &failure{msg: "command was ended by " + SignalName(ws.Signal()), hint: hint, ran: true}
+		return &failure{msg: "command was ended by " + SignalName(ws.Signal()), hint: outputHint, ran: true}
 	}
-	return &failure{msg: fmt.Sprintf("command exited with status %d", exit.ExitCode()), hint: hint, ran: true}
+	return &failure{msg: fmt.Sprintf("command exited with status %d", exit.ExitCode()), hint: outputHint, ran: true}
 }
 
 // end ends the process group of a command that ran into its time-out. The

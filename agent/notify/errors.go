@@ -38,6 +38,8 @@ type failure struct {
 	cause error
 	// ran says that a command was started.
 	ran bool
+	// output is the end of what it printed, without secrets. It is for the log alone.
+	output string
 }
 
 func (f *failure) Error() string {
@@ -50,7 +52,12 @@ func (f *failure) Error() string {
 func (f *failure) Unwrap() error { return f.cause }
 
 // Hint says how to mend it, or is empty.
-func (f *failure) Hint() string { return f.hint }
+func (f *failure) Hint() string {
+	if f.hint == "" && f.cause != nil {
+		return hintOf(f.cause)
+	}
+	return f.hint
+}
 
 // classOf returns the class of a failed attempt.
 func classOf(err error) class {
@@ -81,5 +88,17 @@ func attrs(err error, args ...any) []any {
 	if hint := hintOf(err); hint != "" {
 		args = append(args, "hint", hint)
 	}
+	if output := OutputOf(err); output != "" {
+		args = append(args, "output", output)
+	}
 	return args
+}
+
+// OutputOf returns the end of what the command that err is about printed, without
+// secrets, if that was asked for, or "". It is for a log and nothing that is kept.
+func OutputOf(err error) string {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f.output
+	}
+	return ""
 }

@@ -39,10 +39,16 @@ func Attempts(grace time.Duration) func(Target, Change) error {
 
 // AttemptsWithChild makes real attempts beside a supervised child.
 func AttemptsWithChild(grace time.Duration, child func() (pid int, since time.Time)) func(Target, Change) error {
-	w := newTellers(grace, child)
+	w := newTellers(&teller{grace: grace, child: child})
 	return func(t Target, c Change) error {
 		return w.tell(context.Background(), t.withDefaults(), 0, c.stamped())
 	}
+}
+
+// AttemptGiven makes one real attempt whose command is given what opts say.
+func AttemptGiven(t Target, c Change, opts Options) error {
+	w := newTellers(&teller{grace: 100 * time.Millisecond, variables: opts.Variables, secrets: opts.Secrets})
+	return w.tell(context.Background(), t.withDefaults(), 0, c.stamped())
 }
 
 // Attempt makes one real attempt.
@@ -50,14 +56,14 @@ func Attempt(t Target, c Change) error { return Attempts(100*time.Millisecond)(t
 
 // AttemptStep makes one real attempt by the nth step of t.
 func AttemptStep(t Target, n int, c Change) error {
-	return newTellers(time.Second, nil).tell(context.Background(), t.withDefaults(), n, c.stamped())
+	return newTellers(&teller{grace: time.Second}).tell(context.Background(), t.withDefaults(), n, c.stamped())
 }
 
 // Ask asks once, within limit.
 func Ask(p *Probe, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	w := newTellers(100*time.Millisecond, nil)
+	w := newTellers(&teller{grace: 100 * time.Millisecond})
 	return w.probe(ctx, Target{Name: "app", Confirm: p}, Change{Reason: ReasonChange, Paths: []string{"/a"}})
 }
 

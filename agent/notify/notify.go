@@ -13,21 +13,24 @@
 // not, the steps of its ladder are taken one after another, and at the end it is
 // unconfirmed: that is reported, with what it was told of, for a rollback.
 //
-// No secret value ever reaches this package. What a command prints goes to
-// /dev/null for the same reason: a hook that fails may print what it read, and
-// no filter can promise to know every encoding of a secret. A hook that has
-// something to say uses logger(1), systemd-cat(1) or a file of its own; the
-// agent reports its exit status.
+// Secret values reach this package only as variables of a command that was given
+// them, which are made for one run and kept nowhere, and to be taken out of what
+// commands print. That goes to /dev/null unless the target wants the end of it
+// logged: a hook that fails may print what it read, and no filter can promise to
+// know every encoding of a secret.
 package notify
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"secretsd/agent/secret"
 )
 
 // Options are what a [Notifier] reports to, and learns from. All may be nil.
@@ -45,6 +48,15 @@ type Options struct {
 	// it is not running, or is about to be replaced anyway. Nil means that none is
 	// supervised. It is called from many goroutines and must not block.
 	Child func() (pid int, since time.Time)
+	// Variables returns the variables, NAME=VALUE, that a [Step] or [Probe] asks for
+	// by its Env. They replace those that a command has of itself. The caller may let
+	// go of the result. An error fails the attempt. It is called from many goroutines
+	// and must not block. Nil means that there are none.
+	Variables func(env string) ([]string, error)
+	// Secrets returns all values that output must not show, beside those of Variables.
+	// It is called from many goroutines and must not block. Without it no output is
+	// kept.
+	Secrets func() iter.Seq[secret.Value]
 }
 
 // OutcomeKind says how an attempt, or a debt, ended.
@@ -138,7 +150,8 @@ type Notifier struct {
 // New returns a Notifier for targets, which have passed [Target.Validate].
 // Notify may be called before Run; nothing is told until Run runs.
 func New(targets []Target, opts Options) *Notifier {
-	return newNotifier(targets, opts, func() world { return newTellers(killGrace, opts.Child) })
+	shared := &teller{grace: killGrace, child: opts.Child, variables: opts.Variables, secrets: opts.Secrets}
+	return newNotifier(targets, opts, func() world { return newTellers(shared) })
 }
 
 func newNotifier(targets []Target, opts Options, w func() world) *Notifier {

@@ -21,7 +21,7 @@ func (w *teller) ask(ctx context.Context, target string, p *Probe, c Change) err
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = time.Until(deadline).Round(time.Millisecond)
 	}
-	return w.run(ctx, target, Step{Command: p.Command, User: p.User, Timeout: limit}, c)
+	return w.run(ctx, target, Step{Command: p.Command, User: p.User, Env: p.Env, Output: p.Output, Timeout: limit}, c)
 }
 
 // connect returns nil if addr takes a connection.

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"slices"
 	"syscall"
 	"time"
 )
@@ -77,6 +78,12 @@ type Step struct {
 	// User is whom Command runs as, by name or number, with that user's groups
 	// and HOME. Empty means the agent's own user.
 	User string
+	// Env is what [Options.Variables] is asked for further variables of Command by.
+	// Empty means that there are none.
+	Env string
+	// Output has the end of what Command prints logged if it fails, without what
+	// is in it of secrets. Else all of it goes to /dev/null.
+	Output bool
 
 	// HTTP is a request to a program on this machine.
 	HTTP *HTTP
@@ -157,9 +164,11 @@ var Actions = []string{"try-reload-or-restart", "reload", "restart", "try-restar
 type Probe struct {
 	// HTTP is a request, by GET.
 	HTTP *HTTP
-	// Command is run as that of a [Step] is, and User is whom it runs as.
+	// Command, User, Env and Output are those of a [Step].
 	Command []string
 	User    string
+	Env     string
+	Output  bool
 	// TCP is a loopback address, host:port, that takes a connection.
 	TCP string
 	// Delay is how long the target gets before it is asked first, because one
@@ -216,6 +225,11 @@ func (t Target) withDefaults() Target {
 	}
 	t.Ladder = steps
 	return t
+}
+
+// LogsOutput reports whether the output of any of the target's commands is logged.
+func (t Target) LogsOutput() bool {
+	return t.Output || t.Confirm != nil && t.Confirm.Output || slices.ContainsFunc(t.Ladder, func(s Step) bool { return s.Output })
 }
 
 // ignores reports whether the target does not want to hear of c at all.

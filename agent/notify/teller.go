@@ -2,7 +2,10 @@ package notify
 
 import (
 	"context"
+	"iter"
 	"time"
+
+	"secretsd/agent/secret"
 )
 
 // world is what a queue acts on.
@@ -19,19 +22,26 @@ type world interface {
 // tellers are the world as it is. Each step has a teller of its own: what a
 // command of one has left behind does not keep back another.
 type tellers struct {
-	grace time.Duration
-	child func() (int, time.Time)
+	// fresh is what each of them begins as.
+	fresh teller
 	steps map[int]*teller
 	asker *teller
 }
 
-func newTellers(grace time.Duration, child func() (int, time.Time)) *tellers {
-	return &tellers{grace: grace, child: child, steps: map[int]*teller{}, asker: &teller{grace: grace}}
+func newTellers(fresh *teller) *tellers {
+	w := &tellers{fresh: *fresh, steps: map[int]*teller{}}
+	w.asker = w.one()
+	return w
+}
+
+func (w *tellers) one() *teller {
+	t := w.fresh
+	return &t
 }
 
 func (w *tellers) tell(ctx context.Context, t Target, n int, c Change) error {
 	if w.steps[n] == nil {
-		w.steps[n] = &teller{grace: w.grace, child: w.child}
+		w.steps[n] = w.one()
 	}
 	if n > 0 {
 		// Somebody who began after c was published has read it and does not
@@ -51,6 +61,9 @@ type teller struct {
 	grace time.Duration // between SIGTERM and SIGKILL
 	// child returns the supervised child's pid and start; nil if there is none.
 	child func() (int, time.Time)
+	// variables and secrets are those of [Options].
+	variables func(env string) ([]string, error)
+	secrets   func() iter.Seq[secret.Value]
 	// stray is closed when a command has ended that could not be ended; nil if
 	// there is none.
 	stray <-chan struct{}

@@ -60,9 +60,9 @@ func printOutlook(out io.Writer, o *agent.Outlook) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", path, list(f.Secrets), list(f.Check), list(f.Notify))
 	}
-	fmt.Fprintln(w, "\nTELL\tBY\tOF")
+	fmt.Fprintln(w, "\nTELL\tBY\tOF\tVARIABLES")
 	for _, t := range o.Targets {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", t.Name, t.How, list(t.ToldOf))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.Name, t.How, list(t.ToldOf), list(t.Variables))
 	}
 	if c := o.Child; c != nil {
 		fmt.Fprintln(w, "\nRUN\tVARIABLES\tKEYS OF\tON CHANGE")

@@ -68,3 +68,16 @@ func First(b []byte, name string) (string, bool) {
 	h.read(b, new(request))
 	return h.first(name)
 }
+
+// Idle returns how many connections wait for a request, or for the rest of one.
+func (c *Connections) Idle() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for t := range c.open {
+		switch phaseOf(t.now.Load()) {
+		case waitsForHead, waitsIdle, handedWaits:
+			n++
+		}
+	}
+	return n
+}

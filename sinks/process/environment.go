@@ -166,6 +166,10 @@ func (e *Environment) Equal(o *Environment) bool {
 	return slices.Equal(*e.vars, *o.vars)
 }
 
+// Reveal returns the variables, NAME=VALUE. The caller hands them to a program and to
+// nothing that prints.
+func (e *Environment) Reveal() []string { return slices.Clone(*e.vars) }
+
 // size is what the environment takes of what the kernel gives to arguments and
 // environment together, pointers included.
 func (e *Environment) size() int { return argumentSize(*e.vars) }

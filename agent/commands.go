@@ -1,0 +1,264 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"secretsd/agent/notify"
+	"secretsd/agent/secret"
+	"secretsd/agent/store"
+	"secretsd/sinks/process"
+)
+
+// commandEnv are the variables of one command of a target.
+type commandEnv struct {
+	target string
+	*variables
+	// parse reads the templates again.
+	parse func() (*variables, error)
+	// broken is why a changed template is not used, as the log has said it.
+	broken string
+}
+
+// commandView is what targets' commands are given, and what their output must not show.
+// It is immutable, and is replaced before anybody is told of what has changed.
+type commandView struct {
+	build    *build
+	snap     *store.Snapshot
+	optional map[string]bool
+	// envs are those of build, and before those of the configuration before: a command
+	// that it was about to start ends as it began.
+	envs, before map[string]given
+	// versions are those that outputs hold and held.
+	versions []*secret.Version
+}
+
+// given is one entry of a commandView.
+type given struct {
+	target string
+	*variables
+	files *filesOf
+}
+
+// filesOf is what the files of one target show.
+type filesOf struct {
+	// held are the versions of the secrets that they are made of, the latest where they
+	// differ, and since when they are.
+	held  versions
+	since map[string]time.Time
+	// unknown are the secrets of which that is not known: of files that were found at
+	// the start, and of which a check or a rollback has refused what is new.
+	unknown map[string]bool
+}
+
+// giveCommands has commands of targets be given what the files show by now. It is
+// called by the goroutine that applies, before it has anybody told.
+func (a *Agent) giveCommands() {
+	if len(a.build.commands) == 0 && !a.build.logsOutput {
+		a.commands.Store(nil)
+		return
+	}
+	v := &commandView{build: a.build, snap: a.store.Snapshot(), optional: a.apply.optional, envs: map[string]given{}}
+	if last := a.commands.Load(); last != nil {
+		if v.before = last.before; last.build != v.build {
+			v.before = last.envs
+		}
+	}
+	files := a.apply.filesOf(a.build.commands)
+	for id, c := range a.build.commands {
+		v.envs[id] = given{target: c.target, variables: c.variables, files: files[c.target]}
+	}
+	for _, o := range a.apply.outputs {
+		v.add(o.good, o.previous)
+	}
+	a.commands.Store(v)
+}
+
+func (v *commandView) add(contents ...*content) {
+	for _, c := range contents {
+		if c != nil {
+			v.versions = slices.AppendSeq(v.versions, maps.Values(c.versions))
+		}
+	}
+}
+
+// filesOf returns what the files of the targets of commands show, by target.
+func (a *applier) filesOf(commands map[string]*commandEnv) map[string]*filesOf {
+	files := map[string]*filesOf{}
+	for _, c := range commands {
+		files[c.target] = &filesOf{held: versions{}, since: map[string]time.Time{}, unknown: map[string]bool{}}
+	}
+	if len(files) == 0 {
+		return nil
+	}
+	for _, o := range a.outputs {
+		for _, target := range o.notify {
+			if f := files[target]; f != nil {
+				f.add(o)
+			}
+		}
+	}
+	return files
+}
+
+func (f *filesOf) add(o *output) {
+	if o.good == nil {
+		for _, name := range o.uses {
+			f.unknown[name] = f.unknown[name] || o.gate.held != nil || o.refused != nil
+		}
+		return
+	}
+	for name, v := range o.good.versions {
+		if v != nil && (f.held[name] == nil || o.good.since.After(f.since[name])) {
+			f.held[name], f.since[name] = v, o.good.since
+		}
+	}
+}
+
+// entry is what a command is to see of a secret.
+func (v *commandView) entry(g given) entriesOf {
+	return func(name string) (store.Entry, bool) {
+		e, ok := v.snap.Get(name)
+		if held := g.files.held[name]; held != nil {
+			e.Version, e.Pending = held, nil
+		}
+		return e, ok
+	}
+}
+
+// commandVariables returns the variables of a command, as [notify.Options.Variables]
+// does.
+func (a *Agent) commandVariables(id string) ([]string, error) {
+	v := a.commands.Load()
+	if v == nil {
+		return nil, errors.New("nothing was read yet")
+	}
+	g, ok := v.envs[id]
+	if !ok {
+		g, ok = v.before[id]
+	}
+	if !ok {
+		return nil, errors.New("the configuration has changed")
+	}
+	made := g.render(v.entry(g), func(name string) bool { return v.optional[name] })
+	if err := v.unsure(g, made.deps); err != nil {
+		return nil, err
+	}
+	switch {
+	case made.err != nil:
+		return nil, made.err
+	case made.waiting != "":
+		e, _ := v.snap.Get(made.waiting)
+		return nil, fmt.Errorf("secret %s: %w", made.waiting, &notReadError{name: made.waiting, err: e.Err})
+	}
+	env, err := process.NewEnvironment(nil, made.vars)
+	if err != nil {
+		return nil, err
+	}
+	a.recordCommand(id, g.target, made.deps)
+	return env.Reveal(), nil
+}
+
+// unsure returns why it is not known which version of one of the secrets is right, or
+// nil.
+func (v *commandView) unsure(g given, deps versions) error {
+	for _, name := range slices.Sorted(maps.Keys(deps)) {
+		e, _ := v.snap.Get(name)
+		switch {
+		case g.files.held[name] != nil:
+		case g.files.unknown[name]:
+			return &fault{
+				err:  fmt.Errorf("secret %s: the current version was refused to the target's files, and which one they show is not known since the start", name),
+				hint: "mend what refuses the current version, or put a new one",
+			}
+		case e.Unsettled != nil:
+			return fmt.Errorf("secret %s: its current version was refused before, and AWSPENDING cannot be read: %w", name, e.Unsettled.Err)
+		}
+	}
+	return nil
+}
+
+// secretValues returns all values that output must not show.
+func (a *Agent) secretValues() iter.Seq[secret.Value] {
+	snap, v, demanded := a.store.Snapshot(), a.commands.Load(), a.onDemand.versions()
+	return func(yield func(secret.Value) bool) {
+		seen := map[*secret.Version]bool{nil: true}
+		show := func(version *secret.Version) bool {
+			if seen[version] {
+				return true
+			}
+			seen[version] = true
+			return yield(version.Text) && yield(version.Binary)
+		}
+		for _, e := range snap.Entries() {
+			if !show(e.Version) || !show(e.Pending) {
+				return
+			}
+		}
+		if v != nil {
+			demanded = slices.Concat(demanded, v.versions)
+		}
+		for _, version := range demanded {
+			if !show(version) {
+				return
+			}
+		}
+	}
+}
+
+// commandRecords remembers which versions commands were given last, so that one that
+// is run again and again has one line in the audit log.
+type commandRecords struct {
+	mu   sync.Mutex
+	last map[string][]notify.SecretVersion
+}
+
+// isNew reports whether the command of id was given other versions last.
+func (r *commandRecords) isNew(id string, versions []notify.SecretVersion) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if had, ok := r.last[id]; ok && slices.Equal(had, versions) {
+		return false
+	}
+	if r.last == nil {
+		r.last = map[string][]notify.SecretVersion{}
+	}
+	r.last[id] = versions
+	return true
+}
+
+// forget lets go of the commands that the configuration has no more.
+func (r *commandRecords) forget(commands map[string]*commandEnv) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.last, func(id string, _ []notify.SecretVersion) bool { return commands[id] == nil })
+}
+
+// retemplateCommands has included files of templates read again that have changed. What
+// is wrong leaves the variables as they are, and is said once.
+func (a *Agent) retemplateCommands() {
+	fresh := false
+	for _, c := range a.build.commands {
+		if len(c.included) == 0 {
+			continue
+		}
+		if !fresh {
+			fresh = true
+			a.build.freshLibrary()
+		}
+		next, err := c.parse()
+		if err != nil {
+			if c.broken != err.Error() {
+				a.log.Error("cannot use a changed template of a command's environment, keeping the one in use", attrs(err, "target", c.target)...)
+			}
+			c.broken = err.Error()
+			continue
+		}
+		c.variables, c.broken = next, ""
+	}
+}
