@@ -241,8 +241,8 @@ func (a *Agent) Run(ctx context.Context) error {
 // loop is the applying goroutine. It is level-triggered: however often
 // something changed, a pass looks at the latest snapshot.
 func (a *Agent) loop(ctx context.Context, g *errgroup.Group) {
-	a.health.watch(func() { a.pass(ctx, false) })
 	a.apply.reread = func(r reply, needed []notify.SecretVersion) { a.startReread(ctx, g.Go, r, needed) }
+	a.health.watch(func() { a.pass(ctx, false) })
 	giveBack()
 	heal := time.NewTicker(a.build.cfg.HealInterval.Std())
 	defer heal.Stop()

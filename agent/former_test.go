@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"secretsd/agent/notify"
 	"secretsd/agent/secret"
 	"secretsd/agent/source/local"
+	"secretsd/agent/store"
 	"secretsd/sinks/files"
 )
 
@@ -130,11 +132,26 @@ func TestARollbackIsDoneWhateverMomentTheAgentIsKilledAt(t *testing.T) {
 	// The target looks at the first file only, which a kill may leave as the only one
 	// that went back: asked before the secret was read it would confirm that.
 	for _, delay := range []time.Duration{0, 2 * time.Second} {
-		t.Run("source answers after "+delay.String(), func(t *testing.T) { killAtEachMoment(t, delay) })
+		t.Run("source answers after "+delay.String(), func(t *testing.T) {
+			killAtEachMoment(t, func(r *running) {
+				r.svc.SetFault(func(string, string) *local.Fault { return &local.Fault{Delay: delay} })
+			})
+		})
 	}
+	t.Run("source answers before the first pass", func(t *testing.T) {
+		killAtEachMoment(t, func(r *running) {
+			r.made = func(a *Agent) {
+				ref := secret.Current("prod/db")
+				res := a.refresh.fetcher().Fetch(context.Background(), []secret.Ref{ref})[0]
+				must(t, res.Err)
+				a.store.Put([]store.Update{{Name: "db", Ref: ref, Version: res.Version}})
+			}
+		})
+	})
 }
 
-func killAtEachMoment(t *testing.T, delay time.Duration) {
+// killAtEachMoment is given what the agent after the kill is prepared by.
+func killAtEachMoment(t *testing.T, prepare func(*running)) {
 	moments := momentsOfARollback(t)
 	mixed := 0
 	for _, m := range moments {
@@ -145,7 +162,7 @@ func killAtEachMoment(t *testing.T, delay time.Duration) {
 			time.Sleep(time.Hour)
 			r.versions("good-1", "bad-2")
 			r.restore(m)
-			r.svc.SetFault(func(string, string) *local.Fault { return &local.Fault{Delay: delay} })
+			prepare(r)
 		}, func(r *running) {
 			r.after(3 * time.Minute)
 			if got := r.file("one") + " " + r.file("two"); got != "good-1 good-1" {
