@@ -9,7 +9,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -381,36 +380,4 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 	a.listeners.commit(a.view)
 	a.listeners.serve(ctx, g)
 	return nil
-}
-
-// sweep clears what a crash left beside our files.
-func (a *Agent) sweep(b *build) {
-	n, err := b.dirs.Sweep()
-	for _, o := range b.outputs {
-		if s, ok := o.sink.(bundleSink); ok {
-			cleared, sweepErr := s.Sweep(a.clock())
-			n, err = n+cleared, errors.Join(err, sweepErr)
-		}
-	}
-	if err != nil {
-		a.log.Warn("cannot clear leftovers beside files", "error", err)
-	}
-	if n > 0 {
-		a.log.Info("cleared what a crash had left beside files", "leftovers", n)
-	}
-}
-
-// Addrs are the addresses that an agent has bound; each is empty if there is
-// none.
-type Addrs struct{ Endpoint, Socket, Telemetry, Local string }
-
-// Addrs returns the addresses bound. It is called before Run, or by the applying
-// goroutine.
-func (a *Agent) Addrs() Addrs {
-	return Addrs{
-		Endpoint:  a.listeners.bound(endpointListener),
-		Socket:    a.listeners.bound(socketListener),
-		Telemetry: a.listeners.bound(telemetryListener),
-		Local:     a.listeners.bound(localListener),
-	}
 }

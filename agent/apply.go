@@ -292,22 +292,6 @@ func (a *applier) reason(o *output, versions versions) notify.Reason {
 	return notify.ReasonChange
 }
 
-// compare renders what o published last once more, from the same versions by the
-// same templates, and compares it with what is there: a version or a template that
-// cannot be rendered or is held must not keep the last good file from being put
-// right.
-func (a *applier) compare(render rendering, o *output, snap *store.Snapshot) (candidate, bool) {
-	if !o.good.versions.current(snap) {
-		render = rendering{templates.NewPass(o.good.versions.lookup), o.good.versions.lookup}
-	}
-	a.counted.executions += uint64(len(o.good.parts))
-	pieces, _, err := o.good.render(render)
-	if err != nil {
-		return candidate{}, false // its own pass has said why
-	}
-	return a.inspect(candidate{output: o, pieces: pieces, content: o.good, reason: notify.ReasonHeal})
-}
-
 func (a *applier) inspect(c candidate) (candidate, bool) {
 	o := c.output
 	change, err := o.sink.inspect(c.pieces)
@@ -356,16 +340,6 @@ func (a *applier) publish(c candidate) bool {
 		a.settle(c)
 	}
 	return change == files.Content
-}
-
-func (a *applier) repaired(o *output, change files.Change) {
-	a.counted.repairs++
-	o.repairs = append(o.repairs, a.clock())
-	a.log.Warn("repaired a file that somebody else had changed", "path", o.path, "repaired", change.String())
-	if !o.healable(a.clock()) {
-		a.log.Error("file is changed by somebody else again and again, leaving it alone for a while",
-			"path", o.path, "repairs", maxRepairs, "window", repairWindow.String())
-	}
 }
 
 // degrade notes and says why o stays as it is; the same reason only once.

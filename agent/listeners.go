@@ -306,3 +306,18 @@ func (l *listeners) bound(name string) string {
 	}
 	return ""
 }
+
+// Addrs are the addresses that an agent has bound; each is empty if there is
+// none.
+type Addrs struct{ Endpoint, Socket, Telemetry, Local string }
+
+// Addrs returns the addresses bound. It is called before Run, or by the applying
+// goroutine.
+func (a *Agent) Addrs() Addrs {
+	return Addrs{
+		Endpoint:  a.listeners.bound(endpointListener),
+		Socket:    a.listeners.bound(socketListener),
+		Telemetry: a.listeners.bound(telemetryListener),
+		Local:     a.listeners.bound(localListener),
+	}
+}

@@ -124,11 +124,6 @@ func (e *notReadError) Error() string {
 func (e *notReadError) Unwrap() error { return e.err }
 
 const (
-	// An output that somebody else keeps changing is left alone after this many
-	// repairs within this time.
-	maxRepairs   = 3
-	repairWindow = 10 * time.Minute
-
 	minPublishRetry = time.Second
 	maxPublishRetry = time.Minute
 )
@@ -275,15 +270,6 @@ func (v versions) named() []notify.SecretVersion {
 		}
 	}
 	return list
-}
-
-// healable says whether the output may be repaired at now, and forgets repairs
-// that are long past.
-func (o *output) healable(now time.Duration) bool {
-	for len(o.repairs) > 0 && now-o.repairs[0] > repairWindow {
-		o.repairs = o.repairs[1:]
-	}
-	return len(o.repairs) < maxRepairs
 }
 
 // recovered notes that nothing is wrong with the output, nor to be tried again.

@@ -1,6 +1,9 @@
 package agent
 
-import "slices"
+import (
+	"errors"
+	"slices"
+)
 
 // retire removes what next does not have any more: outputs that are still as
 // they were published, and backups that are not kept any more. What somebody else
@@ -54,5 +57,22 @@ func (a *applier) collect() {
 		if err != nil {
 			a.log.Warn("cannot remove generations that were replaced", attrs(err, "path", o.path)...)
 		}
+	}
+}
+
+// sweep clears what a crash left beside our files.
+func (a *Agent) sweep(b *build) {
+	n, err := b.dirs.Sweep()
+	for _, o := range b.outputs {
+		if s, ok := o.sink.(bundleSink); ok {
+			cleared, sweepErr := s.Sweep(a.clock())
+			n, err = n+cleared, errors.Join(err, sweepErr)
+		}
+	}
+	if err != nil {
+		a.log.Warn("cannot clear leftovers beside files", "error", err)
+	}
+	if n > 0 {
+		a.log.Info("cleared what a crash had left beside files", "leftovers", n)
 	}
 }
