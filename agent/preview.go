@@ -16,6 +16,7 @@ import (
 	"secretsd/agent/secret"
 	"secretsd/agent/store"
 	"secretsd/sinks/files"
+	"secretsd/sinks/process"
 	"secretsd/templates"
 )
 
@@ -25,10 +26,21 @@ type Preview struct {
 	// Child is what would become of the child's environment: ready, waiting or
 	// failed; empty where no child is run.
 	Child string `json:"child,omitempty"`
+	// Commands are those of targets that are given variables.
+	Commands []CommandPreview `json:"commands,omitempty"`
 	// Missing are the secrets that could not be read, by configured name.
 	Missing []string `json:"missing,omitempty"`
 
 	errs []error
+}
+
+// CommandPreview is what would become of the variables of one command of a target.
+type CommandPreview struct {
+	Target string `json:"target"`
+	// Key is where the configuration has them.
+	Key string `json:"key"`
+	// Outcome is ready, waiting or failed, as of a child.
+	Outcome string `json:"outcome"`
 }
 
 // FilePreview is what would become of one file or bundle.
@@ -47,7 +59,8 @@ type FilePreview struct {
 
 // Failed reports whether anything is wrong beside secrets that could not be read.
 func (p *Preview) Failed() bool {
-	return p.Child == "failed" || slices.ContainsFunc(p.Files, func(f FilePreview) bool { return f.Outcome == "failed" })
+	failed := func(c CommandPreview) bool { return c.Outcome == "failed" }
+	return p.Child == "failed" || slices.ContainsFunc(p.Commands, failed) || slices.ContainsFunc(p.Files, func(f FilePreview) bool { return f.Outcome == "failed" })
 }
 
 // Err returns all that is wrong, joined, or nil.
@@ -83,28 +96,44 @@ func PreviewRender(ctx context.Context, cfg *config.Config, opts Options, diff b
 	for _, o := range b.outputs {
 		p.Files = append(p.Files, p.preview(o, render, snap, optional, diff))
 	}
+	mayLack := func(name string) bool { return optional[name] }
 	if b.child != nil {
-		p.previewChild(b.child, snap, optional)
+		p.previewChild(b.child, snap, mayLack)
+	}
+	for _, id := range slices.Sorted(maps.Keys(b.commands)) {
+		p.previewCommand(b.commands[id], snap, mayLack)
 	}
 	return p, nil
 }
 
-func (p *Preview) previewChild(c *childSpec, snap *store.Snapshot, optional map[string]bool) {
-	made := c.render(snap, func(name string) bool { return optional[name] }, os.Environ())
+func (p *Preview) previewCommand(c *commandEnv, snap *store.Snapshot, optional func(string) bool) {
+	made := c.render(snap.Get, optional)
+	if made.err == nil && made.waiting == "" {
+		_, made.err = process.NewEnvironment(nil, made.vars)
+	}
+	p.Commands = append(p.Commands, CommandPreview{Target: c.target, Key: c.key, Outcome: p.outcome(made)})
+}
+
+// outcome says what became of variables, and notes what is wrong with them.
+func (p *Preview) outcome(m made) string {
+	switch {
+	case m.err != nil:
+		p.errs = append(p.errs, m.err)
+		return "failed"
+	case m.waiting != "":
+		return "waiting"
+	}
+	return "ready"
+}
+
+func (p *Preview) previewChild(c *childSpec, snap *store.Snapshot, optional func(string) bool) {
+	made := c.render(snap, optional, os.Environ())
 	if made.err == nil && made.waiting == "" {
 		next := c.program
 		next.Env = made.env
 		made.err = next.Check()
 	}
-	switch {
-	case made.err != nil:
-		p.Child = "failed"
-		p.errs = append(p.errs, made.err)
-	case made.waiting != "":
-		p.Child = "waiting"
-	default:
-		p.Child = "ready"
-	}
+	p.Child = p.outcome(made.made)
 }
 
 func (p *Preview) preview(o *output, render rendering, snap *store.Snapshot, optional map[string]bool, diff bool) FilePreview {

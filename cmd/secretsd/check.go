@@ -111,6 +111,11 @@ func printPreview(w io.Writer, p *agent.Preview) error {
 			return fmt.Errorf("write output: %w", err)
 		}
 	}
+	for _, c := range p.Commands {
+		if _, err := fmt.Fprintf(w, "%-10s %s of target %s\n", c.Outcome, c.Key, c.Target); err != nil {
+			return fmt.Errorf("write output: %w", err)
+		}
+	}
 	return nil
 }
 
