@@ -22,10 +22,10 @@ reports everything that is wrong at once, each fault with file and line. It asks
 no network and writes nothing. Exit code 3 means that something is wrong.
 
 With --online it also reads the secrets, renders everything, and says of each file
-whether it would change. It still writes nothing, runs no check of the
-configuration and tells nobody. --diff shows the lines that would change, with the
-name of each value in its place; what the files hold now is not shown. Exit code 4
-means that some secrets could not be read.`,
+whether it would change, and of each environment whether it can be made. It still
+writes nothing, runs no check of the configuration and tells nobody. --diff shows
+the lines that would change, with the name of each value in its place; what the
+files hold now is not shown. Exit code 4 means that some secrets could not be read.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if diff && !online {
