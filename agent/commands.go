@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"secretsd/agent/notify"
@@ -36,6 +37,9 @@ type commandView struct {
 	envs, before map[string]given
 	// versions are those that outputs hold and held.
 	versions []*secret.Version
+	// next took its place. A command that has begun with this one may have seen what
+	// any of those after it had.
+	next atomic.Pointer[commandView]
 }
 
 // given is one entry of a commandView.
@@ -52,7 +56,8 @@ type filesOf struct {
 	held  versions
 	since map[string]time.Time
 	// unknown are the secrets of which that is not known: of files that were found at
-	// the start, and of which a check or a rollback has refused what is new.
+	// the start and are not of what is current, or not known to be, for it is refused,
+	// is being checked, cannot be put in place or is not all there.
 	unknown map[string]bool
 }
 
@@ -76,7 +81,9 @@ func (a *Agent) giveCommands() {
 	for _, o := range a.apply.outputs {
 		v.add(o.good, o.previous)
 	}
-	a.commands.Store(v)
+	if last := a.commands.Swap(v); last != nil {
+		last.next.Store(v)
+	}
 }
 
 func (v *commandView) add(contents ...*content) {
@@ -108,8 +115,9 @@ func (a *applier) filesOf(commands map[string]*commandEnv) map[string]*filesOf {
 
 func (f *filesOf) add(o *output) {
 	if o.good == nil {
-		for _, name := range o.uses {
-			f.unknown[name] = f.unknown[name] || o.gate.held != nil || o.refused != nil
+		unknown := o.gate.held != nil || o.refused != nil || o.place.exists()
+		for _, name := range slices.Concat(o.uses, o.deps) {
+			f.unknown[name] = f.unknown[name] || unknown
 		}
 		return
 	}
@@ -171,19 +179,21 @@ func (v *commandView) unsure(g given, deps versions) error {
 		e, _ := v.snap.Get(name)
 		switch {
 		case g.files.held[name] != nil:
-		case g.files.unknown[name]:
-			return &fault{
-				err:  fmt.Errorf("secret %s: the current version was refused to the target's files, and which one they show is not known since the start", name),
-				hint: "mend what refuses the current version, or put a new one",
-			}
 		case e.Unsettled != nil:
 			return fmt.Errorf("secret %s: its current version was refused before, and AWSPENDING cannot be read: %w", name, e.Unsettled.Err)
+		case g.files.unknown[name]:
+			return &fault{
+				err:  fmt.Errorf("secret %s: the target's files could not be made of the current version since the start, and which one they show is not known", name),
+				hint: "mend what keeps the files from the current version (secretsd status), or put a new one",
+			}
 		}
 	}
 	return nil
 }
 
-// secretValues returns all values that output must not show.
+// secretValues returns all values that output must not show: those of now, and of each
+// time until the result is used, for a slow command may have read what neither its
+// beginning nor its end knows. Whoever keeps the result keeps all of them.
 func (a *Agent) secretValues() iter.Seq[secret.Value] {
 	snap, v, demanded := a.store.Snapshot(), a.commands.Load(), a.onDemand.versions()
 	return func(yield func(secret.Value) bool) {
@@ -195,20 +205,30 @@ func (a *Agent) secretValues() iter.Seq[secret.Value] {
 			seen[version] = true
 			return yield(version.Text) && yield(version.Binary)
 		}
-		for _, e := range snap.Entries() {
-			if !show(e.Version) || !show(e.Pending) {
-				return
-			}
+		if !each(snap, demanded, show) {
+			return
 		}
-		if v != nil {
-			demanded = slices.Concat(demanded, v.versions)
-		}
-		for _, version := range demanded {
-			if !show(version) {
+		for ; v != nil; v = v.next.Load() {
+			if !each(v.snap, v.versions, show) {
 				return
 			}
 		}
 	}
+}
+
+// each shows the versions of snap, and those of list, until show returns false.
+func each(snap *store.Snapshot, list []*secret.Version, show func(*secret.Version) bool) bool {
+	for _, e := range snap.Entries() {
+		if !show(e.Version) || !show(e.Pending) {
+			return false
+		}
+	}
+	for _, version := range list {
+		if !show(version) {
+			return false
+		}
+	}
+	return true
 }
 
 // commandRecords remembers which versions commands were given last, so that one that

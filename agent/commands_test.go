@@ -273,7 +273,7 @@ func TestACommandIsNotGivenAVersionThatFilesRefuse(t *testing.T) {
 	runCommands(t, file, func(r *running) {
 		r.put("prod/db", "bad")
 		r.restart(strings.ReplaceAll(commandConf, "FILE", file))
-		if got := r.given(); !strings.Contains(got, "error: secret db: the current version was refused") {
+		if got := r.given(); !strings.Contains(got, "error: secret db: the target's files could not be made of the current version") {
 			t.Errorf("given %q", got)
 		}
 		r.put("prod/db", "two")
@@ -333,4 +333,47 @@ func TestACommandFollowsItsIncludedTemplates(t *testing.T) {
 	if files := a.build.templateFiles(); !slices.Contains(files, filepath.Join(r.dir, "pass")) {
 		t.Errorf("watched: %q", files)
 	}
+}
+
+// After a restart nobody knows either which version a file shows that cannot be made:
+// here of two secrets, of which one cannot be read.
+func TestACommandIsNotGivenAVersionThatFilesAreNotKnownToShow(t *testing.T) {
+	file := `{{ secret "db" }}{{ secret "maybe" }}`
+	runCommands(t, file, func(r *running) {
+		r.wantGiven("ADMIN=root PASS=db one") // there is no file, so it shows nothing
+		r.put("prod/maybe", "x")
+		r.put("prod/db", "two")
+		r.svc.SetFault(func(_, id string) *local.Fault {
+			if id == "prod/maybe" {
+				return &local.Fault{Code: "InternalServiceError"}
+			}
+			return nil
+		})
+		r.restart(strings.ReplaceAll(commandConf, "FILE", file))
+		if got := r.given(); !strings.HasPrefix(got, "error: secret db: the target's files could not be made of the current version since the start") {
+			t.Errorf("given %q", got)
+		}
+		r.svc.SetFault(nil)
+		r.after(2 * time.Minute)
+		r.wantGiven("ADMIN=root MAYBE=x PASS=db two")
+	})
+}
+
+// A slow command may print what came after its beginning and was gone before its end.
+func TestValuesOfMeanwhileAreValuesThatOutputMustNotShow(t *testing.T) {
+	runCommands(t, `{{ secret "db" }}`, func(r *running) {
+		began := r.agent.secretValues()
+		for _, value := range []string{"two", "three", "four"} {
+			r.put("prod/db", value)
+		}
+		have := map[string]bool{}
+		for v := range began {
+			have[v.Reveal()] = true
+		}
+		for _, want := range []string{"one", "two", "three", "four"} {
+			if !have[want] {
+				t.Errorf("%s is not among them", want)
+			}
+		}
+	})
 }
