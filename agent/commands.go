@@ -37,9 +37,16 @@ type commandView struct {
 	envs, before map[string]given
 	// versions are those that outputs hold and held.
 	versions []*secret.Version
-	// next took its place. A command that has begun with this one may have seen what
-	// any of those after it had.
-	next atomic.Pointer[commandView]
+	// latest is what was superseded last, before this view or by it.
+	latest *superseded
+}
+
+// superseded are versions that went out of use in one step. A slow command may have
+// seen what neither its beginning nor its end knows: from the latest of its beginning
+// the later ones can be reached, and they last as long as somebody holds that.
+type superseded struct {
+	versions []*secret.Version
+	next     atomic.Pointer[superseded]
 }
 
 // given is one entry of a commandView.
@@ -81,8 +88,39 @@ func (a *Agent) giveCommands() {
 	for _, o := range a.apply.outputs {
 		v.add(o.good, o.previous)
 	}
-	if last := a.commands.Swap(v); last != nil {
-		last.next.Store(v)
+	v.supersede(a.commands.Load())
+	a.commands.Store(v)
+}
+
+// supersede notes what last had, if there was a last, and v has no more.
+func (v *commandView) supersede(last *commandView) {
+	if last == nil {
+		v.latest = &superseded{}
+		return
+	}
+	v.latest = last.latest
+	var gone []*secret.Version
+	for name, had := range last.snap.Entries() {
+		e, _ := v.snap.Get(name)
+		if had.Version != e.Version {
+			gone = append(gone, had.Version)
+		}
+		if had.Pending != e.Pending {
+			gone = append(gone, had.Pending)
+		}
+	}
+	kept := map[*secret.Version]bool{}
+	for _, version := range v.versions {
+		kept[version] = true
+	}
+	for _, version := range last.versions {
+		if !kept[version] {
+			gone = append(gone, version)
+		}
+	}
+	if len(gone) > 0 {
+		v.latest = &superseded{versions: gone}
+		last.latest.next.Store(v.latest)
 	}
 }
 
@@ -191,44 +229,33 @@ func (v *commandView) unsure(g given, deps versions) error {
 	return nil
 }
 
-// secretValues returns all values that output must not show: those of now, and of each
-// time until the result is used, for a slow command may have read what neither its
-// beginning nor its end knows. Whoever keeps the result keeps all of them.
+// secretValues returns all values that output must not show: those of now, and those
+// that go out of use until the result is used.
 func (a *Agent) secretValues() iter.Seq[secret.Value] {
-	snap, v, demanded := a.store.Snapshot(), a.commands.Load(), a.onDemand.versions()
+	v, list := a.commands.Load(), a.onDemand.versions()
+	snaps := []*store.Snapshot{a.store.Snapshot()}
+	var later *superseded
+	if v != nil {
+		list, later, snaps = slices.Concat(list, v.versions), v.latest, append(snaps, v.snap)
+	}
+	for _, snap := range snaps {
+		for _, e := range snap.Entries() {
+			list = append(list, e.Version, e.Pending)
+		}
+	}
 	return func(yield func(secret.Value) bool) {
+		all := slices.Clip(list)
+		for s := later; s != nil; s = s.next.Load() {
+			all = append(all, s.versions...)
+		}
 		seen := map[*secret.Version]bool{nil: true}
-		show := func(version *secret.Version) bool {
-			if seen[version] {
-				return true
-			}
-			seen[version] = true
-			return yield(version.Text) && yield(version.Binary)
-		}
-		if !each(snap, demanded, show) {
-			return
-		}
-		for ; v != nil; v = v.next.Load() {
-			if !each(v.snap, v.versions, show) {
+		for _, version := range all {
+			if !seen[version] && (!yield(version.Text) || !yield(version.Binary)) {
 				return
 			}
+			seen[version] = true
 		}
 	}
-}
-
-// each shows the versions of snap, and those of list, until show returns false.
-func each(snap *store.Snapshot, list []*secret.Version, show func(*secret.Version) bool) bool {
-	for _, e := range snap.Entries() {
-		if !show(e.Version) || !show(e.Pending) {
-			return false
-		}
-	}
-	for _, version := range list {
-		if !show(version) {
-			return false
-		}
-	}
-	return true
 }
 
 // commandRecords remembers which versions commands were given last, so that one that

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"iter"
 	"log/slog"
 	"maps"
 	"net"
@@ -367,13 +368,32 @@ func TestValuesOfMeanwhileAreValuesThatOutputMustNotShow(t *testing.T) {
 			r.put("prod/db", value)
 		}
 		have := map[string]bool{}
-		for v := range began {
-			have[v.Reveal()] = true
+		for _, values := range []iter.Seq[secret.Value]{began, r.agent.secretValues()} {
+			for v := range values {
+				have[v.Reveal()] = true
+			}
 		}
 		for _, want := range []string{"one", "two", "three", "four"} {
 			if !have[want] {
 				t.Errorf("%s is not among them", want)
 			}
+		}
+	})
+}
+
+// Passes in which no version goes out of use leave nothing behind for a slow command.
+func TestOnlyWhatGoesOutOfUseIsKeptForSlowCommands(t *testing.T) {
+	runCommands(t, `{{ secret "db" }}{{ secret "admin" }}`, func(r *running) {
+		r.put("prod/db", "two")
+		before := r.agent.commands.Load()
+		r.after(time.Hour)
+		now := r.agent.commands.Load()
+		if now == before || now.latest != before.latest {
+			t.Error("it is not as it was")
+		}
+		r.put("prod/db", "three")
+		if r.agent.commands.Load().latest == before.latest {
+			t.Error("a version that is not used any more was not noted")
 		}
 	})
 }
