@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"secretsd/agent/notify"
@@ -36,6 +37,16 @@ type commandView struct {
 	envs, before map[string]given
 	// versions are those that outputs hold and held.
 	versions []*secret.Version
+	// latest is what was superseded last, before this view or by it.
+	latest *superseded
+}
+
+// superseded are versions that went out of use in one step. A slow command may have
+// seen what neither its beginning nor its end knows: from the latest of its beginning
+// the later ones can be reached, and they last as long as somebody holds that.
+type superseded struct {
+	versions []*secret.Version
+	next     atomic.Pointer[superseded]
 }
 
 // given is one entry of a commandView.
@@ -52,7 +63,8 @@ type filesOf struct {
 	held  versions
 	since map[string]time.Time
 	// unknown are the secrets of which that is not known: of files that were found at
-	// the start, and of which a check or a rollback has refused what is new.
+	// the start and are not of what is current, or not known to be, for it is refused,
+	// is being checked, cannot be put in place or is not all there.
 	unknown map[string]bool
 }
 
@@ -76,7 +88,40 @@ func (a *Agent) giveCommands() {
 	for _, o := range a.apply.outputs {
 		v.add(o.good, o.previous)
 	}
+	v.supersede(a.commands.Load())
 	a.commands.Store(v)
+}
+
+// supersede notes what last had, if there was a last, and v has no more.
+func (v *commandView) supersede(last *commandView) {
+	if last == nil {
+		v.latest = &superseded{}
+		return
+	}
+	v.latest = last.latest
+	var gone []*secret.Version
+	for name, had := range last.snap.Entries() {
+		e, _ := v.snap.Get(name)
+		if had.Version != e.Version {
+			gone = append(gone, had.Version)
+		}
+		if had.Pending != e.Pending {
+			gone = append(gone, had.Pending)
+		}
+	}
+	kept := map[*secret.Version]bool{}
+	for _, version := range v.versions {
+		kept[version] = true
+	}
+	for _, version := range last.versions {
+		if !kept[version] {
+			gone = append(gone, version)
+		}
+	}
+	if len(gone) > 0 {
+		v.latest = &superseded{versions: gone}
+		last.latest.next.Store(v.latest)
+	}
 }
 
 func (v *commandView) add(contents ...*content) {
@@ -108,8 +153,9 @@ func (a *applier) filesOf(commands map[string]*commandEnv) map[string]*filesOf {
 
 func (f *filesOf) add(o *output) {
 	if o.good == nil {
-		for _, name := range o.uses {
-			f.unknown[name] = f.unknown[name] || o.gate.held != nil || o.refused != nil
+		unknown := o.gate.held != nil || o.refused != nil || o.place.exists()
+		for _, name := range slices.Concat(o.uses, o.deps) {
+			f.unknown[name] = f.unknown[name] || unknown
 		}
 		return
 	}
@@ -171,42 +217,43 @@ func (v *commandView) unsure(g given, deps versions) error {
 		e, _ := v.snap.Get(name)
 		switch {
 		case g.files.held[name] != nil:
-		case g.files.unknown[name]:
-			return &fault{
-				err:  fmt.Errorf("secret %s: the current version was refused to the target's files, and which one they show is not known since the start", name),
-				hint: "mend what refuses the current version, or put a new one",
-			}
 		case e.Unsettled != nil:
 			return fmt.Errorf("secret %s: its current version was refused before, and AWSPENDING cannot be read: %w", name, e.Unsettled.Err)
+		case g.files.unknown[name]:
+			return &fault{
+				err:  fmt.Errorf("secret %s: the target's files could not be made of the current version since the start, and which one they show is not known", name),
+				hint: "mend what keeps the files from the current version (secretsd status), or put a new one",
+			}
 		}
 	}
 	return nil
 }
 
-// secretValues returns all values that output must not show.
+// secretValues returns all values that output must not show: those of now, and those
+// that go out of use until the result is used.
 func (a *Agent) secretValues() iter.Seq[secret.Value] {
-	snap, v, demanded := a.store.Snapshot(), a.commands.Load(), a.onDemand.versions()
+	v, list := a.commands.Load(), a.onDemand.versions()
+	snaps := []*store.Snapshot{a.store.Snapshot()}
+	var later *superseded
+	if v != nil {
+		list, later, snaps = slices.Concat(list, v.versions), v.latest, append(snaps, v.snap)
+	}
+	for _, snap := range snaps {
+		for _, e := range snap.Entries() {
+			list = append(list, e.Version, e.Pending)
+		}
+	}
 	return func(yield func(secret.Value) bool) {
+		all := slices.Clip(list)
+		for s := later; s != nil; s = s.next.Load() {
+			all = append(all, s.versions...)
+		}
 		seen := map[*secret.Version]bool{nil: true}
-		show := func(version *secret.Version) bool {
-			if seen[version] {
-				return true
+		for _, version := range all {
+			if !seen[version] && (!yield(version.Text) || !yield(version.Binary)) {
+				return
 			}
 			seen[version] = true
-			return yield(version.Text) && yield(version.Binary)
-		}
-		for _, e := range snap.Entries() {
-			if !show(e.Version) || !show(e.Pending) {
-				return
-			}
-		}
-		if v != nil {
-			demanded = slices.Concat(demanded, v.versions)
-		}
-		for _, version := range demanded {
-			if !show(version) {
-				return
-			}
 		}
 	}
 }

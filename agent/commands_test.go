@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"iter"
 	"log/slog"
 	"maps"
 	"net"
@@ -273,7 +274,7 @@ func TestACommandIsNotGivenAVersionThatFilesRefuse(t *testing.T) {
 	runCommands(t, file, func(r *running) {
 		r.put("prod/db", "bad")
 		r.restart(strings.ReplaceAll(commandConf, "FILE", file))
-		if got := r.given(); !strings.Contains(got, "error: secret db: the current version was refused") {
+		if got := r.given(); !strings.Contains(got, "error: secret db: the target's files could not be made of the current version") {
 			t.Errorf("given %q", got)
 		}
 		r.put("prod/db", "two")
@@ -333,4 +334,66 @@ func TestACommandFollowsItsIncludedTemplates(t *testing.T) {
 	if files := a.build.templateFiles(); !slices.Contains(files, filepath.Join(r.dir, "pass")) {
 		t.Errorf("watched: %q", files)
 	}
+}
+
+// After a restart nobody knows either which version a file shows that cannot be made:
+// here of two secrets, of which one cannot be read.
+func TestACommandIsNotGivenAVersionThatFilesAreNotKnownToShow(t *testing.T) {
+	file := `{{ secret "db" }}{{ secret "maybe" }}`
+	runCommands(t, file, func(r *running) {
+		r.wantGiven("ADMIN=root PASS=db one") // there is no file, so it shows nothing
+		r.put("prod/maybe", "x")
+		r.put("prod/db", "two")
+		r.svc.SetFault(func(_, id string) *local.Fault {
+			if id == "prod/maybe" {
+				return &local.Fault{Code: "InternalServiceError"}
+			}
+			return nil
+		})
+		r.restart(strings.ReplaceAll(commandConf, "FILE", file))
+		if got := r.given(); !strings.HasPrefix(got, "error: secret db: the target's files could not be made of the current version since the start") {
+			t.Errorf("given %q", got)
+		}
+		r.svc.SetFault(nil)
+		r.after(2 * time.Minute)
+		r.wantGiven("ADMIN=root MAYBE=x PASS=db two")
+	})
+}
+
+// A slow command may print what came after its beginning and was gone before its end.
+func TestValuesOfMeanwhileAreValuesThatOutputMustNotShow(t *testing.T) {
+	runCommands(t, `{{ secret "db" }}`, func(r *running) {
+		began := r.agent.secretValues()
+		for _, value := range []string{"two", "three", "four"} {
+			r.put("prod/db", value)
+		}
+		have := map[string]bool{}
+		for _, values := range []iter.Seq[secret.Value]{began, r.agent.secretValues()} {
+			for v := range values {
+				have[v.Reveal()] = true
+			}
+		}
+		for _, want := range []string{"one", "two", "three", "four"} {
+			if !have[want] {
+				t.Errorf("%s is not among them", want)
+			}
+		}
+	})
+}
+
+// Passes in which no version goes out of use leave nothing behind for a slow command.
+func TestOnlyWhatGoesOutOfUseIsKeptForSlowCommands(t *testing.T) {
+	runCommands(t, `{{ secret "db" }}{{ secret "admin" }}`, func(r *running) {
+		r.put("prod/db", "two")
+		before := r.agent.commands.Load()
+		r.after(time.Hour)
+		now := r.agent.commands.Load()
+		if now == before || now.latest != before.latest {
+			t.Error("it is not as it was")
+		}
+		r.put("prod/db", "three")
+		if r.agent.commands.Load().latest == before.latest {
+			t.Error("a version that is not used any more was not noted")
+		}
+	})
 }

@@ -76,3 +76,78 @@ audit: {path: DIR/audit.log}
 		}
 	}
 }
+
+// TestWhatASlowCommandHasReadMeanwhileIsNotLogged has a command that prints a version
+// that came after its beginning and was gone before its end.
+func TestWhatASlowCommandHasReadMeanwhileIsNotLogged(t *testing.T) {
+	svc := local.New(local.Options{})
+	srv := httptest.NewServer(svc)
+	t.Cleanup(srv.Close)
+	o := newOutputs(t)
+	o.source = "aws: {endpoint: " + srv.URL + "}"
+	put := func(value string) {
+		if err := svc.Put("db", value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("aaqwzy-first")
+	o.write(`
+files: [{path: DIR/f, contents: '{{ secret "db" }}', notify: [app]}]
+targets:
+  - name: app
+    command: [/bin/sh, -c, 'test -e DIR/began && exit 1; touch DIR/began; while test -d DIR && ! grep -q third DIR/f; do sleep 0.02; done; x=$(cat DIR/f); touch DIR/seen; while test -d DIR && ! grep -q fifth DIR/f; do sleep 0.02; done; echo "tried $x in vain"; exit 1']
+    on_first: true
+    output: log
+`)
+	o.agent = secretsd(t, cleanEnv(), "run", "--config", o.conf)
+	o.holds("began", "")
+	for _, value := range []string{"plmokn-second", "bhuygv-third"} {
+		put(value)
+		o.holds("f", value)
+	}
+	o.holds("seen", "")
+	for _, value := range []string{"cftxdr-fourth", "zsewaq-fifth"} {
+		put(value)
+		o.holds("f", value)
+	}
+	o.agent.until(`output="tried [redacted] in vain"`)
+}
+
+// TestACommandIsNotGivenWhatIsBeingCheckedAfterARestart has a file of before a kill
+// beside a newer version that its check has yet to judge.
+func TestACommandIsNotGivenWhatIsBeingCheckedAfterARestart(t *testing.T) {
+	svc := local.New(local.Options{})
+	srv := httptest.NewServer(svc)
+	t.Cleanup(srv.Close)
+	o := newOutputs(t)
+	o.source = "aws: {endpoint: " + srv.URL + "}"
+	put := func(value string) {
+		if err := svc.Put("db", value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("one")
+	o.write(`
+files: [{path: DIR/f, contents: '{{ secret "db" }}', notify: [app], check: {command: [/bin/sh, -c, 'grep -q one "$0" || while test -d DIR && ! test -e DIR/judged; do sleep 0.02; done', '{}']}}]
+targets:
+  - name: app
+    command: [/bin/sh, -c, 'echo "$V $(cat DIR/f)" >> DIR/told; grep -q two DIR/f']
+    env: {V: '{{ secret "db" }}'}
+    on_first: true
+    debounce: 0s
+    retry: {initial: 100ms, max: 100ms}
+`)
+	o.agent = secretsd(t, cleanEnv(), "run", "--config", o.conf)
+	o.agent.until("exited with status 1")
+	o.agent.signal(syscall.SIGKILL)
+	o.agent.wait()
+	put("two")
+	o.agent = secretsd(t, cleanEnv(), "run", "--config", o.conf)
+	o.agent.until("owed since before the start")
+	steady(t, "nobody is given what is being checked", func() bool { return !strings.Contains(content(o.path("told")), "two") })
+	write(t, o.path("judged"), "")
+	eventually(t, "it is told of the new version", func() bool { return strings.HasSuffix(content(o.path("told")), "two two\n") })
+	if told := content(o.path("told")); strings.Contains(told, "two one") {
+		t.Errorf("told:\n%s", told)
+	}
+}

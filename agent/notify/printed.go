@@ -62,6 +62,8 @@ func (p *printed) read() {
 // tell returns err, which is how the command ended, with the end of what it has
 // printed, without what is in it of values. A nil err needs no words.
 func (p *printed) tell(err error, values iter.Seq[secret.Value]) error {
+	known := append(p.known, values)
+	p.known = nil // whom the command has left behind may keep p for ever, but no values
 	_ = p.theirs.Close()
 	f, ok := errors.AsType[*failure](err)
 	if !ok || !f.ran {
@@ -74,7 +76,7 @@ func (p *printed) tell(err error, values iter.Seq[secret.Value]) error {
 	case <-late.C:
 	}
 	p.mu.Lock()
-	text := p.tail.Text(all(append(p.known, values)))
+	text := p.tail.Text(all(known))
 	p.mu.Unlock()
 	f.output = strings.TrimSpace(text)
 	if f.hint == outputHint {

@@ -227,3 +227,38 @@ func TestACommandIsNotRunWithoutItsVariables(t *testing.T) {
 type hinted struct{ error }
 
 func (hinted) Hint() string { return "wait" }
+
+// Whom a command has left behind may keep its pipe for ever, but no values.
+func TestNoValuesAreKeptForWhatACommandLeavesBehind(t *testing.T) {
+	known := &[]string{"x-canary"}
+	gone := make(chan struct{})
+	runtime.AddCleanup(known, func(c chan struct{}) { close(c) }, gone)
+	pid := filepath.Join(t.TempDir(), "pid")
+	printing(t, loud(`sleep 60 & echo $! > `+pid+`; echo it said; exit 1`), notify.Options{Secrets: func() iter.Seq[secret.Value] {
+		of := known
+		return func(yield func(secret.Value) bool) { yield(secret.NewValue((*of)[0])) }
+	}})
+	left, err := os.ReadFile(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(left)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Kill(n, syscall.SIGKILL); err != nil {
+			t.Errorf("it was not there any more: %v", err)
+		}
+	}()
+	known = nil
+	eventually(t, "the values to be let go of", func() bool {
+		runtime.GC()
+		select {
+		case <-gone:
+			return true
+		default:
+			return false
+		}
+	})
+}
