@@ -193,6 +193,19 @@ func (r *refresher) toRead(group []*schedule, outcomes []outcome) []*pendingRead
 	return list
 }
 
+// unsettled returns the id of the current version of the secret that p is about if that
+// was refused before a restart or a reload and it is not settled yet what to show in its
+// place, or "": it is no answer to whoever was refused with what files show meanwhile.
+func (r *refresher) unsettled(p *pendingHunt) string {
+	if p == nil || !p.shown {
+		return ""
+	}
+	if e, _ := r.store.Snapshot().Get(p.secret.name); e.Unsettled != nil && e.Version != nil {
+		return e.Version.VersionID
+	}
+	return ""
+}
+
 // unread reports whether AWSPENDING could not be read, and may be the next time.
 func (p *pendingRead) unread() bool {
 	return p.res.Err != nil && !definite(secret.KindOf(p.res.Err))

@@ -381,3 +381,24 @@ func TestARotationThatEndedUnseenIsNoWayBack(t *testing.T) {
 		})
 	}
 }
+
+// A version that was refused before is no answer to whoever is refused with the pending
+// one, as long as it is not settled which of them files show.
+func TestARefusedVersionThatIsNotSettledIsNoAnswer(t *testing.T) {
+	shownPending(t, shownSecret, func(r *running, first string) {
+		r.noPending("InternalFailure")
+		r.restart(shownSecret)
+		got, err := r.agent.Refresh(context.Background(), endpoint.Query{ID: "db"}, []string{pendingOne})
+		if err == nil && (got.Changed || got.Pending != nil) {
+			t.Errorf("the answer is %+v", got)
+		}
+		r.svc.SetFault(nil)
+		r.pend(pendingTwo, "three")
+		if got := r.refused(pendingOne); got.VersionID != pendingTwo {
+			t.Errorf("then the answer is %+v", got)
+		}
+		if got := r.file("out"); got != "three" {
+			t.Errorf("the file holds %q", got)
+		}
+	})
+}

@@ -167,7 +167,8 @@ func (l *login) tell(ctx context.Context, version string) (string, error) {
 	if resp.StatusCode != http.StatusOK {
 		return "", errors.New(resp.Status)
 	}
-	return got.VersionID, json.NewDecoder(resp.Body).Decode(&got)
+	err = json.NewDecoder(resp.Body).Decode(&got)
+	return got.VersionID, err
 }
 
 func (l *login) run(ctx context.Context) {
