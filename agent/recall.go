@@ -193,17 +193,20 @@ func (r *refresher) toRead(group []*schedule, outcomes []outcome) []*pendingRead
 	return list
 }
 
-// unsettled returns the id of the current version of the secret that p is about if that
-// was refused before a restart or a reload and it is not settled yet what to show in its
-// place, or "": it is no answer to whoever was refused with what files show meanwhile.
-func (r *refresher) unsettled(p *pendingHunt) string {
+// andUnsettled adds to refused, and to what p takes for refused, the current version of
+// the secret that p is about, if that was refused before a restart or a reload and it is
+// not settled yet what to show in its place: it is no answer to whoever was refused with
+// what files show meanwhile.
+func (r *refresher) andUnsettled(p *pendingHunt, refused []string) []string {
 	if p == nil || !p.shown {
-		return ""
+		return refused
 	}
-	if e, _ := r.store.Snapshot().Get(p.secret.name); e.Unsettled != nil && e.Version != nil {
-		return e.Version.VersionID
+	e, _ := r.store.Snapshot().Get(p.secret.name)
+	if e.Unsettled != nil && e.Version != nil && !slices.Contains(refused, e.Version.VersionID) {
+		p.refused = append(refused, e.Version.VersionID)
+		return p.refused
 	}
-	return ""
+	return refused
 }
 
 // unread reports whether AWSPENDING could not be read, and may be the next time.

@@ -137,10 +137,7 @@ func (a *Agent) hunt(ctx context.Context, q endpoint.Query, refused []string, ho
 	if err != nil {
 		return hunted{}, err
 	}
-	if id := a.refresh.unsettled(p); id != "" && !slices.Contains(refused, id) {
-		refused = append(refused, id)
-		p.refused = refused
-	}
+	refused = a.refresh.andUnsettled(p, refused)
 	h := hunted{found: had, before: had.Version.VersionID, spurns: a.refresh.shows(p, refused)}
 	if h.hasOther(refused) {
 		h.changed = true
