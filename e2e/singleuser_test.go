@@ -36,7 +36,7 @@ func (d *database) runLegacy(t *testing.T) legacy {
 	const script = `
 secretsd=$1 config=$2 port=$3
 query() { psql -h 127.0.0.1 -p "$port" -U app_0 -w -At -c 'SELECT n FROM answer' postgres >/dev/null; }
-rotation() { sed 's/.*:\([0-9]*\)[.].*/\1/' pgpass; }
+rotation() { cut -d: -f5 pgpass | cut -d. -f1; }
 while :; do
   version=$(cat version) n=$(rotation)
   if ! query; then
