@@ -333,7 +333,7 @@ func (a *Agent) overdue() error {
 		case e.Version == nil && e.Err == nil:
 			errs = append(errs, fmt.Errorf("secret %s: no answer within %s", s.name, a.opts.Child.Wait))
 		case e.Unsettled != nil:
-			errs = append(errs, fmt.Errorf("secret %s: its current version was refused before, and AWSPENDING cannot be read: %w", s.name, e.Unsettled.Err))
+			errs = append(errs, unsettledError(s.name, e.Unsettled))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -32,9 +32,10 @@ type commandView struct {
 	build    *build
 	snap     *store.Snapshot
 	optional map[string]bool
-	// envs are those of build, and before those of the configuration before: a command
-	// that it was about to start ends as it began.
+	// envs are those of build, and before, for a while, those of the configuration
+	// before: a command that it was about to start ends as it began.
 	envs, before map[string]given
+	beforeEnds   time.Duration
 	// versions are those that outputs hold and held.
 	versions []*secret.Version
 	// latest is what was superseded last, before this view or by it.
@@ -47,6 +48,13 @@ type commandView struct {
 type superseded struct {
 	versions []*secret.Version
 	next     atomic.Pointer[superseded]
+}
+
+// then returns what versions that go out of use after s are, and has s lead to it.
+func (s *superseded) then(versions ...*secret.Version) *superseded {
+	next := &superseded{versions: versions}
+	s.next.Store(next)
+	return next
 }
 
 // given is one entry of a commandView.
@@ -68,18 +76,25 @@ type filesOf struct {
 	unknown map[string]bool
 }
 
+// beforeLasts is how long it is known what commands of the configuration before are
+// given: more than the time between the decision to start one and its start.
+const beforeLasts = 10 * time.Second
+
 // giveCommands has commands of targets be given what the files show by now. It is
 // called by the goroutine that applies, before it has anybody told.
 func (a *Agent) giveCommands() {
-	if len(a.build.commands) == 0 && !a.build.logsOutput {
-		a.commands.Store(nil)
+	last, now := a.commands.Load(), a.clock()
+	// Where the configuration has had commands, one of them may still be running.
+	if last == nil && len(a.build.commands) == 0 && !a.build.logsOutput {
 		return
 	}
 	v := &commandView{build: a.build, snap: a.store.Snapshot(), optional: a.apply.optional, envs: map[string]given{}}
-	if last := a.commands.Load(); last != nil {
-		if v.before = last.before; last.build != v.build {
-			v.before = last.envs
-		}
+	switch {
+	case last == nil:
+	case last.build != v.build:
+		v.before, v.beforeEnds = last.envs, now+beforeLasts
+	case now < last.beforeEnds:
+		v.before, v.beforeEnds = last.before, last.beforeEnds
 	}
 	files := a.apply.filesOf(a.build.commands)
 	for id, c := range a.build.commands {
@@ -88,7 +103,7 @@ func (a *Agent) giveCommands() {
 	for _, o := range a.apply.outputs {
 		v.add(o.good, o.previous)
 	}
-	v.supersede(a.commands.Load())
+	v.supersede(last)
 	a.commands.Store(v)
 }
 
@@ -119,8 +134,7 @@ func (v *commandView) supersede(last *commandView) {
 		}
 	}
 	if len(gone) > 0 {
-		v.latest = &superseded{versions: gone}
-		last.latest.next.Store(v.latest)
+		v.latest = last.latest.then(gone...)
 	}
 }
 
@@ -218,7 +232,7 @@ func (v *commandView) unsure(g given, deps versions) error {
 		switch {
 		case g.files.held[name] != nil:
 		case e.Unsettled != nil:
-			return fmt.Errorf("secret %s: its current version was refused before, and AWSPENDING cannot be read: %w", name, e.Unsettled.Err)
+			return unsettledError(name, e.Unsettled)
 		case g.files.unknown[name]:
 			return &fault{
 				err:  fmt.Errorf("secret %s: the target's files could not be made of the current version since the start, and which one they show is not known", name),
@@ -232,11 +246,11 @@ func (v *commandView) unsure(g given, deps versions) error {
 // secretValues returns all values that output must not show: those of now, and those
 // that go out of use until the result is used.
 func (a *Agent) secretValues() iter.Seq[secret.Value] {
-	v, list := a.commands.Load(), a.onDemand.versions()
+	list, demanded := a.onDemand.versions()
+	later := []*superseded{demanded}
 	snaps := []*store.Snapshot{a.store.Snapshot()}
-	var later *superseded
-	if v != nil {
-		list, later, snaps = slices.Concat(list, v.versions), v.latest, append(snaps, v.snap)
+	if v := a.commands.Load(); v != nil {
+		list, later, snaps = append(list, v.versions...), append(later, v.latest), append(snaps, v.snap)
 	}
 	for _, snap := range snaps {
 		for _, e := range snap.Entries() {
@@ -245,8 +259,10 @@ func (a *Agent) secretValues() iter.Seq[secret.Value] {
 	}
 	return func(yield func(secret.Value) bool) {
 		all := slices.Clip(list)
-		for s := later; s != nil; s = s.next.Load() {
-			all = append(all, s.versions...)
+		for _, s := range later {
+			for ; s != nil; s = s.next.Load() {
+				all = append(all, s.versions...)
+			}
 		}
 		seen := map[*secret.Version]bool{nil: true}
 		for _, version := range all {

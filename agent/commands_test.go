@@ -397,3 +397,52 @@ func TestOnlyWhatGoesOutOfUseIsKeptForSlowCommands(t *testing.T) {
 		}
 	})
 }
+
+// A reload that takes the last variables away leaves a command that was about to start
+// what it was to be given, and one that runs its values out of the log.
+func TestACommandEndsAsItBeganOverAReloadWithoutAny(t *testing.T) {
+	runCommands(t, `{{ secret "db" }}`, func(r *running) {
+		old := slices.Collect(maps.Keys(r.agent.build.commands))[0]
+		began := r.agent.secretValues()
+		conf, _, _ := strings.Cut(strings.ReplaceAll(commandConf, "FILE", `{{ secret "db" }}`), "targets:")
+		must(t, r.agent.Reload(context.Background(), r.config(strings.Replace(conf, ", notify: [app]", "", 1))))
+		if vars, err := r.agent.commandVariables(old); err != nil || !slices.Contains(vars, "PASS=db one") {
+			t.Errorf("one that was about to start got %v", err)
+		}
+		r.put("prod/db", "two")
+		r.put("prod/db", "three")
+		have := map[string]bool{}
+		for v := range began {
+			have[v.Reveal()] = true
+		}
+		if !have["one"] || !have["two"] { // the third is what the end knows
+			t.Errorf("values %v", have)
+		}
+		if _, err := r.agent.commandVariables(old); err == nil {
+			t.Error("it is known for ever")
+		}
+	})
+}
+
+// So are those of a secret that a client has asked for, which are in no snapshot.
+func TestValuesReadOnDemandMeanwhileAreAmongThem(t *testing.T) {
+	runCommands(t, "x", func(r *running) {
+		read := func(value string) {
+			must(t, r.svc.Put("prod/other", value))
+			_, err := r.agent.onDemand.read(context.Background(), secret.Current("prod/other"), time.Minute, true)
+			must(t, err)
+		}
+		read("a")
+		began := r.agent.secretValues()
+		read("b")
+		read("c")
+		r.after(time.Hour) // nobody asks any more
+		have := map[string]bool{}
+		for v := range began {
+			have[v.Reveal()] = true
+		}
+		if !have["a"] || !have["b"] || !have["c"] {
+			t.Errorf("values %v", have)
+		}
+	})
+}

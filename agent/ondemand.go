@@ -50,6 +50,8 @@ type onDemand struct {
 	mu     sync.Mutex // never held across a read
 	known  map[secret.Ref]*demanded
 	limits demandLimits
+	// latest are the versions that went out of use last.
+	latest *superseded
 	// holders counts, for each role, the entries and the reads under way that
 	// need it.
 	holders map[string]int
@@ -89,7 +91,7 @@ type demanded struct {
 func newOnDemand(clock func() time.Duration, log *slog.Logger, src func() fetcher) *onDemand {
 	return &onDemand{clock: clock, log: log, source: src, wake: make(chan struct{}, 1),
 		slots: make(chan struct{}, demandReads), roleSlots: make(chan struct{}, roleReads),
-		known: map[secret.Ref]*demanded{}, holders: map[string]int{},
+		known: map[secret.Ref]*demanded{}, latest: &superseded{}, holders: map[string]int{},
 		limits: demandLimits{entries: defaultMaxEntries, roles: defaultMaxRoles, stale: 24 * time.Hour}}
 }
 
@@ -122,15 +124,16 @@ func (o *onDemand) size() int {
 	return len(o.known)
 }
 
-// versions returns those that are known.
-func (o *onDemand) versions() []*secret.Version {
+// versions returns those that are known, and what those that go out of use can be
+// reached from.
+func (o *onDemand) versions() (known []*secret.Version, latest *superseded) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	list := make([]*secret.Version, 0, len(o.known))
 	for _, e := range o.known {
 		list = append(list, e.version)
 	}
-	return list
+	return list, o.latest
 }
 
 func (o *onDemand) poke() {
@@ -221,6 +224,7 @@ func (o *onDemand) join(ref secret.Ref, interval time.Duration, refresh bool) (*
 // same, and then lets go of its role. o.mu is held.
 func (o *onDemand) drop(e *demanded) {
 	delete(o.known, e.ref)
+	o.latest = o.latest.then(e.version)
 	o.leaveRole(e.ref.RoleARN)
 }
 
@@ -271,7 +275,10 @@ func (o *onDemand) fetch(src fetcher, role string, entries []*demanded, at time.
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for i, e := range entries {
-		e.finish(results[i], at, wall, o.clock())
+		had := e.version
+		if e.finish(results[i], at, wall, o.clock()); had != nil && had != e.version {
+			o.latest = o.latest.then(had)
+		}
 		if e.err != nil && e.version != nil && e.failures == 1 {
 			o.log.Warn("cannot refresh secret read on demand, keeping its version", "id", e.ref.ID,
 				"kind", secret.KindOf(e.err).String(), "error", e.err, "version_id", e.version.VersionID)

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -108,6 +109,11 @@ func (r *refresher) forgetRecalled() {
 		}
 	}
 	clear(r.recalled)
+}
+
+// unsettledError says why it is not known what to show of a secret.
+func unsettledError(name string, u *store.Unsettled) error {
+	return fmt.Errorf("secret %s: its current version was refused before, and AWSPENDING cannot be read: %w", name, u.Err)
 }
 
 // pendingRead is a read of AWSPENDING that a round makes of one secret, for all its

@@ -1,29 +1,18 @@
 package e2e
 
 import (
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-
-	"secretsd/agent/source/local"
 )
 
 // TestCommandsAreGivenSecretsThatTheirFilesShow has a hook and a probe that get their
 // password by a variable, of which what begins with bad confirms nothing.
 func TestCommandsAreGivenSecretsThatTheirFilesShow(t *testing.T) {
-	svc := local.New(local.Options{})
-	srv := httptest.NewServer(svc)
-	t.Cleanup(srv.Close)
-	o := newOutputs(t)
-	o.source = "aws: {endpoint: " + srv.URL + "}"
-	put := func(value string) {
-		if err := svc.Put("db", `{"user": "app", "password": "`+value+`"}`); err != nil {
-			t.Fatal(err)
-		}
-	}
+	o, _ := newServed(t)
+	put := func(value string) { o.put(`{"user": "app", "password": "` + value + `"}`) }
 	put("good-canary-1")
 	o.write(`
 files: [{path: DIR/f, contents: '{{ (secret "db").password }}', notify: [app]}]
@@ -80,16 +69,8 @@ audit: {path: DIR/audit.log}
 // TestWhatASlowCommandHasReadMeanwhileIsNotLogged has a command that prints a version
 // that came after its beginning and was gone before its end.
 func TestWhatASlowCommandHasReadMeanwhileIsNotLogged(t *testing.T) {
-	svc := local.New(local.Options{})
-	srv := httptest.NewServer(svc)
-	t.Cleanup(srv.Close)
-	o := newOutputs(t)
-	o.source = "aws: {endpoint: " + srv.URL + "}"
-	put := func(value string) {
-		if err := svc.Put("db", value); err != nil {
-			t.Fatal(err)
-		}
-	}
+	o, _ := newServed(t)
+	put := o.put
 	put("aaqwzy-first")
 	o.write(`
 files: [{path: DIR/f, contents: '{{ secret "db" }}', notify: [app]}]
@@ -116,16 +97,8 @@ targets:
 // TestACommandIsNotGivenWhatIsBeingCheckedAfterARestart has a file of before a kill
 // beside a newer version that its check has yet to judge.
 func TestACommandIsNotGivenWhatIsBeingCheckedAfterARestart(t *testing.T) {
-	svc := local.New(local.Options{})
-	srv := httptest.NewServer(svc)
-	t.Cleanup(srv.Close)
-	o := newOutputs(t)
-	o.source = "aws: {endpoint: " + srv.URL + "}"
-	put := func(value string) {
-		if err := svc.Put("db", value); err != nil {
-			t.Fatal(err)
-		}
-	}
+	o, _ := newServed(t)
+	put := o.put
 	put("one")
 	o.write(`
 files: [{path: DIR/f, contents: '{{ secret "db" }}', notify: [app], check: {command: [/bin/sh, -c, 'grep -q one "$0" || while test -d DIR && ! test -e DIR/judged; do sleep 0.02; done', '{}']}}]

@@ -2,13 +2,10 @@ package e2e
 
 import (
 	"fmt"
-	"net/http/httptest"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"secretsd/agent/source/local"
 )
 
 // TestKilledAtAnyMomentNobodyIsForgotten kills an agent again and again while it
@@ -64,16 +61,8 @@ targets:
 // next one gives all files back what the target can use, tells it, and says so.
 func TestKilledAtAnyMomentOfALadderFilesGoBack(t *testing.T) {
 	const kills, files = 10, 40
-	svc := local.New(local.Options{})
-	srv := httptest.NewServer(svc)
-	t.Cleanup(srv.Close)
-	o := newOutputs(t)
-	o.source = "aws: {endpoint: " + srv.URL + "}"
-	put := func(value string) {
-		if err := svc.Put("db", value); err != nil {
-			t.Fatal(err)
-		}
-	}
+	o, _ := newServed(t)
+	put := o.put
 	var list strings.Builder
 	for i := range files {
 		fmt.Fprintf(&list, "  - {path: DIR/f%d, contents: '{{ secret \"db\" }}', notify: [app]}\n", i)

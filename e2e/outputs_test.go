@@ -31,6 +31,23 @@ func newOutputs(t *testing.T) *outputs {
 	return o
 }
 
+// newServed is newOutputs whose secret db is read from a local Secrets Manager over
+// HTTP, one that outlives the agent.
+func newServed(t *testing.T) (*outputs, *local.Service) {
+	svc := local.New(local.Options{})
+	srv := httptest.NewServer(svc)
+	t.Cleanup(srv.Close)
+	o := newOutputs(t)
+	o.source = "aws: {endpoint: " + srv.URL + "}"
+	o.put = func(value string) {
+		t.Helper()
+		if err := svc.Put("db", value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return o, svc
+}
+
 // conf has DIR for the fixture's directory.
 func runOutputs(t *testing.T, secret, conf string) *outputs {
 	o := newOutputs(t)

@@ -185,8 +185,9 @@ func (l *login) run(ctx context.Context) {
 }
 
 // TestRotationsOfOneUserWhileTheAgentIsKilled kills the agent at any moment of each
-// rotation, has it reload, and AWSPENDING be not readable for a while. A version of which a program has told the agent that it is refused, and been
-// answered, never comes back.
+// rotation, has it reload, and AWSPENDING be not readable for a while. A version of
+// which a program has told the agent that it is refused, and been answered, never comes
+// back.
 func TestRotationsOfOneUserWhileTheAgentIsKilled(t *testing.T) {
 	const rotations, killsEach = 30, 2
 	seed := rand.Uint64()

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"net/http/httptest"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,16 +11,8 @@ import (
 // TestWhatATargetDoesNotConfirmIsRolledBack has a target that cannot use what
 // begins with bad.
 func TestWhatATargetDoesNotConfirmIsRolledBack(t *testing.T) {
-	svc := local.New(local.Options{})
-	srv := httptest.NewServer(svc)
-	t.Cleanup(srv.Close)
-	o := newOutputs(t)
-	o.source = "aws: {endpoint: " + srv.URL + "}"
-	put := func(value string) {
-		if err := svc.Put("db", value); err != nil {
-			t.Fatal(err)
-		}
-	}
+	o, _ := newServed(t)
+	put := o.put
 	put("good-1")
 	o.write(`
 files: [{path: DIR/f, contents: '{{ secret "db" }}', notify: [app]}]
@@ -59,16 +50,8 @@ targets:
 // TestAKillAmidALadderEndsInARollback kills the agent while its target is asked, and
 // once more when it is unconfirmed: by then the former version can be read.
 func TestAKillAmidALadderEndsInARollback(t *testing.T) {
-	svc := local.New(local.Options{})
-	srv := httptest.NewServer(svc)
-	t.Cleanup(srv.Close)
-	o := newOutputs(t)
-	o.source = "aws: {endpoint: " + srv.URL + "}"
-	put := func(value string) {
-		if err := svc.Put("db", value); err != nil {
-			t.Fatal(err)
-		}
-	}
+	o, svc := newServed(t)
+	put := o.put
 	put("good-1")
 	o.write(`
 files: [{path: DIR/f, contents: '{{ secret "db" }}', notify: [app]}]

@@ -36,7 +36,7 @@ func (w *teller) run(ctx context.Context, target string, s Step, c Change) error
 		return err
 	}
 	var given []string
-	if s.Env != "" {
+	if s.Env != "" && w.variables != nil {
 		var err error
 		if given, err = w.variables(s.Env); err != nil {
 			return &failure{msg: "make the command's environment", cause: err}
