@@ -72,7 +72,7 @@ func TestTheOldestIdleConnectionGoes(t *testing.T) {
 	if got := all.Evicted(); got != 3 || all.Open() != 4 || all.Refused() != 0 {
 		t.Errorf("%d connections closed, %d open, %d refused; want 3, 4, 0", got, all.Open(), all.Refused())
 	}
-	g.leave <- struct{}{}
+	g.open(t, 1)
 	if got := receive(t, busy, "GET").status; got != 200 {
 		t.Errorf("the request under way: status %d, want 200", got)
 	}
@@ -103,8 +103,8 @@ func TestANewConnectionIsRefusedWhenAllAreBusy(t *testing.T) {
 	if !closed(dial(t, s)) || all.Refused() != 1 {
 		t.Errorf("a third connection was not refused (%d were)", all.Refused())
 	}
+	g.open(t, len(held))
 	for _, conn := range held {
-		g.leave <- struct{}{}
 		if got := receive(t, conn, "GET").status; got != 200 {
 			t.Errorf("a request under way: status %d", got)
 		}

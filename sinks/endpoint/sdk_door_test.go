@@ -394,7 +394,7 @@ func TestSDKOverTheLimit(t *testing.T) {
 	if got := post(t, s, getDB("default", token)); got.status != 400 || codeIn(got) != "ThrottlingException" {
 		t.Errorf("over the limit: %d %s", got.status, got.body)
 	}
-	g.leave <- struct{}{}
+	g.open(t, 1)
 	if got := receive(t, a, "GET"); got.status != 200 {
 		t.Errorf("request A: %d", got.status)
 	}
