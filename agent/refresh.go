@@ -176,7 +176,7 @@ func (r *refresher) startRounds(due []*schedule) {
 	groups := map[group][]*schedule{}
 	add := func(s *schedule) {
 		if s.reading == nil {
-			s.reading = make(chan struct{})
+			s.reading, s.triedAt = make(chan struct{}), time.Now()
 			key := group{s.region, s.ref.RoleARN}
 			groups[key] = append(groups[key], s)
 		}
@@ -253,8 +253,9 @@ func (r *refresher) fetcher() fetcher {
 }
 
 // readNow joins the read of name in flight, or starts one, and returns when its
-// outcome is in the store or ctx is done.
-func (r *refresher) readNow(ctx context.Context, name string) error {
+// outcome is in the store or ctx is done. A read that began at since or later, and
+// has ended, will do as well; where since is zero none will.
+func (r *refresher) readNow(ctx context.Context, name string, since time.Time) error {
 	select {
 	case <-r.started:
 	case <-ctx.Done():
@@ -267,6 +268,10 @@ func (r *refresher) readNow(ctx context.Context, name string) error {
 		return context.Canceled
 	}
 	if s.reading == nil {
+		if endedSince(s.triedAt, since) {
+			r.mu.Unlock()
+			return nil
+		}
 		r.startRounds([]*schedule{s})
 	}
 	done := s.reading
@@ -278,6 +283,11 @@ func (r *refresher) readNow(ctx context.Context, name string) error {
 		return ctx.Err()
 	}
 }
+
+// endedSince reports whether what was tried at a time, and is over, will do for
+// whoever asks for a read that began at since or later; a zero since asks for one of
+// its own.
+func endedSince(tried, since time.Time) bool { return !since.IsZero() && !tried.Before(since) }
 
 // reading returns the channel that is closed when the read of name in flight
 // has ended, or nil if there is none.

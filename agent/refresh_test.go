@@ -230,7 +230,7 @@ func TestReadNowIsSingleFlight(t *testing.T) {
 		done := make(chan string)
 		for range 50 {
 			go func() {
-				if err := r.readNow(context.Background(), "s"); err != nil {
+				if err := r.readNow(context.Background(), "s", time.Time{}); err != nil {
 					t.Error(err)
 				}
 				done <- held(st, "s")
@@ -244,8 +244,26 @@ func TestReadNowIsSingleFlight(t *testing.T) {
 		if n := src.count() - before; n != 1 {
 			t.Errorf("50 readers cost %d reads", n)
 		}
-		if err := r.readNow(context.Background(), "nobody"); err == nil {
+		if err := r.readNow(context.Background(), "nobody", time.Time{}); err == nil {
 			t.Error("an unknown secret was read")
+		}
+	})
+}
+
+// TestAReadThatEndedMeanwhileIsShared asks for reads of which another one has ended
+// between the question whether one is needed and the answer.
+func TestAReadThatEndedMeanwhileIsShared(t *testing.T) {
+	src := newFakeSource()
+	s := every("s", time.Hour)
+	src.set(s.ref, "v1", "x")
+	refreshing(t, src, []*schedule{s}, func(r *refresher, _ *store.Store) {
+		time.Sleep(time.Minute)
+		began, before := time.Now(), src.count()
+		for i, since := range []time.Time{began.Add(-time.Second), began, began.Add(-time.Second), {}, began.Add(time.Second)} {
+			must(t, r.readNow(context.Background(), "s", since))
+			if n, want := src.count()-before, []int{1, 1, 1, 2, 3}[i]; n != want {
+				t.Errorf("after question %d: %d reads, want %d", i, n, want)
+			}
 		}
 	})
 }

@@ -180,8 +180,11 @@ func (a *Agent) weigh(ctx context.Context, h *hunted, p *pendingHunt, had endpoi
 // that is not as old as age, which is as good. always says that it is not.
 func (a *Agent) readAgain(ctx context.Context, q endpoint.Query, always bool, age time.Duration) (endpoint.Answer, error) {
 	q.Refresh = false
+	if !always {
+		q.Since = time.Now().Add(-age + 1)
+	}
 	had, err := a.Read(ctx, q)
-	if always || err != nil || time.Since(had.Confirmed) >= age {
+	if always || err != nil || had.Confirmed.Before(q.Since) {
 		q.Refresh = true
 		had, err = a.Read(ctx, q)
 	}

@@ -83,7 +83,7 @@ func TestAnARNDecidesBeforeItIsServed(t *testing.T) {
 	a.look(a.store.Snapshot())
 	a.refresh.begin(context.Background())
 	defer a.refresh.drain()
-	must(t, a.refresh.readNow(context.Background(), "db"))
+	must(t, a.refresh.readNow(context.Background(), "db", time.Time{}))
 	for pattern, want := range map[string]error{
 		"arn:aws:secretsmanager:*:secret:prod/*": nil, "arn:aws:secretsmanager:*:secret:dev/*": endpoint.ErrForbidden,
 	} {

@@ -152,9 +152,9 @@ func (a *Agent) Read(ctx context.Context, q endpoint.Query) (endpoint.Answer, er
 	var ans endpoint.Answer
 	refresh := q.Refresh && a.limits.allow(want)
 	if want != s.ref {
-		ans, err = a.onDemand.read(ctx, want, s.interval, refresh)
+		ans, err = a.onDemand.readSince(ctx, want, s.interval, refresh, q.Since)
 	} else {
-		ans, err = a.readConfigured(ctx, r, s, refresh)
+		ans, err = a.readConfigured(ctx, r, s, refresh, q.Since)
 	}
 	if err == nil && !q.Rights.Configured(s.name, ids(s.ref, ans.Version)...) {
 		return endpoint.Answer{}, endpoint.ErrForbidden
@@ -221,13 +221,13 @@ func configured(s *schedule, e store.Entry, rights *endpoint.Rights) error {
 
 // readConfigured joins or starts a read of a configured secret, and answers
 // with its outcome once the endpoint's view has it too.
-func (a *Agent) readConfigured(ctx context.Context, r *resolver, s *schedule, refresh bool) (endpoint.Answer, error) {
+func (a *Agent) readConfigured(ctx context.Context, r *resolver, s *schedule, refresh bool, since time.Time) (endpoint.Answer, error) {
 	e, _ := a.store.Snapshot().Get(s.name)
 	if e.Ref != s.ref {
 		return endpoint.Answer{}, replaced(s)
 	}
 	if refresh || (e.Version == nil && e.Err == nil) || a.refresh.reading(s.name) != nil {
-		if err := a.refresh.readNow(ctx, s.name); err != nil {
+		if err := a.refresh.readNow(ctx, s.name, since); err != nil {
 			return endpoint.Answer{}, fmt.Errorf("read secret %s: %w", s.name, err)
 		}
 		snap := a.store.Snapshot()
