@@ -243,7 +243,7 @@ func (a *Agent) reread(ctx context.Context, r reply, refs map[notify.SecretVersi
 			a.replies.add(r)
 			return
 		}
-		if pause(ctx, rereadWait) != nil {
+		if _, err := pause(ctx, nil, rereadWait); err != nil {
 			return
 		}
 	}

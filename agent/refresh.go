@@ -40,6 +40,7 @@ type refresher struct {
 	secrets  map[string]*schedule
 	rounds   sync.WaitGroup
 	draining bool
+	ended    chan struct{} // closed when no read begins any more
 	// recalled is, by ARN, what was refused before a restart or a reload, as long as
 	// it is not settled what is shown in its place.
 	recalled map[string]refusedState
@@ -49,7 +50,7 @@ type refresher struct {
 }
 
 func newRefresher(st *store.Store, src fetcher, secrets []*schedule, clock func() time.Duration, log *slog.Logger) *refresher {
-	r := &refresher{store: st, log: log, clock: clock, wake: make(chan struct{}, 1), started: make(chan struct{}), phase: 0.5 + 0.5*rand.Float64(),
+	r := &refresher{store: st, log: log, clock: clock, wake: make(chan struct{}, 1), started: make(chan struct{}), ended: make(chan struct{}), phase: 0.5 + 0.5*rand.Float64(),
 		recalled: map[string]refusedState{}, spurns: map[string]spurn{}}
 	r.configure(src, secrets)
 	return r
@@ -136,6 +137,7 @@ func (r *refresher) begin(ctx context.Context) {
 func (r *refresher) drain() {
 	r.mu.Lock()
 	r.draining = true
+	close(r.ended)
 	r.mu.Unlock()
 	r.rounds.Wait()
 }

@@ -123,8 +123,8 @@ func (h *hunted) hasOther(refused []string) bool {
 }
 
 // hunt reads a secret until its version is none of refused any more, or until
-// there is a pending one that is not; with no refused it reads once. It does not
-// wait until what it has found is published.
+// there is a pending one that is not, or until the agent reads no more; with no
+// refused it reads once. It does not wait until what it has found is published.
 func (a *Agent) hunt(ctx context.Context, q endpoint.Query, refused []string, how hunting) (hunted, error) {
 	// Decides rights and, for a secret never read, waits for its first read.
 	q.Refresh = false
@@ -159,8 +159,10 @@ func (a *Agent) hunt(ctx context.Context, q endpoint.Query, refused []string, ho
 		if h.changed || h.pending != nil || once || left <= 0 || !worthAnother(err) {
 			return h, err
 		}
-		if err := pause(ctx, min(gap, left)); err != nil {
-			return hunted{}, fmt.Errorf("refresh secret %s: %w", q.ID, err)
+		if ended, cut := pause(ctx, a.refresh.ended, min(gap, left)); cut != nil {
+			return hunted{}, fmt.Errorf("refresh secret %s: %w", q.ID, cut)
+		} else if ended {
+			return h, err
 		}
 	}
 }
@@ -208,14 +210,17 @@ func worthAnother(err error) bool {
 	return kind == secret.Transient || kind == secret.Throttled
 }
 
-// pause waits for d, or until ctx is done.
-func pause(ctx context.Context, d time.Duration) error {
+// pause waits for d. It returns before if end is closed, with true, or with ctx's
+// error if that is done.
+func pause(ctx context.Context, end <-chan struct{}, d time.Duration) (ended bool, err error) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return nil
+		return false, nil
+	case <-end:
+		return true, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	}
 }

@@ -194,3 +194,29 @@ func TestAClientThatRefreshesInALoopIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestAHuntEndsWithTheAgent stops the agent under a refresh that has nothing to find.
+func TestAHuntEndsWithTheAgent(t *testing.T) {
+	conf := "refresh: {interval: 1h}\nsecrets: [{name: db, id: prod/db}]\nfiles: [{path: DIR/out, contents: '{{ secret \"db\" }}'}]\n"
+	runAgent(t, conf, func(r *running) { must(t, r.svc.Put("prod/db", "one")) }, func(r *running) {
+		r.after(time.Minute)
+		ans, err := r.agent.Read(context.Background(), endpoint.Query{ID: "db"})
+		must(t, err)
+		had := ans.Version.VersionID
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			got, err := r.agent.Refresh(context.Background(), endpoint.Query{ID: "db"}, []string{had})
+			if err != nil || got.Changed || got.VersionID != had {
+				t.Errorf("%+v %v", got, err)
+			}
+		})
+		r.after(10 * time.Second)
+		began := time.Now()
+		r.stop()
+		wg.Wait()
+		if took := time.Since(began); took > 0 {
+			t.Errorf("the refresh went on for %s", took)
+		}
+		r.stop = func() {}
+	})
+}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,6 +32,8 @@ type rotating struct {
 	denied atomic.Bool
 	// broken has reads of AWSPENDING fail as in an outage.
 	broken atomic.Bool
+	// looked counts the reads of AWSPENDING.
+	looked atomic.Int64
 	first  string
 	arn    string
 	audit  string
@@ -50,6 +53,9 @@ func startRotating(t *testing.T, secrets, rest string) *rotating {
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, `{"__type":"AccessDeniedException","Message":"User is not authorized to perform: secretsmanager:GetSecretValue"}`)
 			return
+		}
+		if bytes.Contains(body, []byte(`"AWSPENDING"`)) {
+			r.looked.Add(1)
 		}
 		if r.broken.Load() && bytes.Contains(body, []byte(`"AWSPENDING"`)) {
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -225,5 +231,24 @@ exec:
 	steady(t, "the child is left alone", func() bool { return content(seen) == "CANARY-one\nCANARY-two\n" && content(r.file) == "CANARY-two" })
 	if log := r.agent.out.String(); strings.Contains(log, "CANARY") {
 		t.Error(log)
+	}
+}
+
+// TestARefusedCallerHoldsNoShutdown ends the agent under a caller who waits for a
+// version that does not come.
+func TestARefusedCallerHoldsNoShutdown(t *testing.T) {
+	r := startRotating(t, "{name: db, id: prod/db}", "")
+	answer := make(chan answered, 1)
+	go func() {
+		defer close(answer) // also if it fails
+		answer <- r.refused(r.first)
+	}()
+	eventually(t, "the caller waits", func() bool { return r.looked.Load() > 0 })
+	r.agent.signal(syscall.SIGTERM)
+	if got := <-answer; got.State != "unchanged" || got.VersionID != r.first {
+		t.Errorf("the caller got %+v", got)
+	}
+	if _, code := r.agent.wait(); code != 0 {
+		t.Errorf("the agent ended with code %d", code)
 	}
 }
