@@ -20,9 +20,11 @@ import (
 
 // listener is one bound address.
 type listener struct {
-	addr     string // as configured
-	bound    string
-	serve    func() error
+	addr  string // as configured
+	bound string
+	serve func() error
+	// stop frees the address at once, and shutdown ends the rest.
+	stop     func()
 	shutdown func(context.Context) error
 	started  bool
 	server   *endpoint.Server // of the endpoint's only
@@ -139,7 +141,8 @@ func (l *listeners) prepareServer(ctx context.Context, a *Agent, name, addr stri
 	if err != nil {
 		return err
 	}
-	l.next[name] = &listener{addr: addr, bound: srv.Addr().String(), serve: srv.Serve, shutdown: srv.Shutdown, server: srv}
+	l.next[name] = &listener{addr: addr, bound: srv.Addr().String(), server: srv,
+		serve: srv.Serve, stop: srv.StopListening, shutdown: srv.Shutdown}
 	if opts.Socket == nil && !onLoopback(addr) {
 		l.onCommit = append(l.onCommit, func() {
 			a.log.Warn("the endpoint can be reached from other machines: tokens and secrets cross the network in plain text", "listen", addr)
@@ -195,6 +198,7 @@ func (l *listeners) prepareHTTP(ctx context.Context, a *Agent, name, addr string
 	}
 	l.next[name] = &listener{addr: addr, bound: ln.Addr().String(), handler: current,
 		serve: func() error { return srv.Serve(a.open.Limit(ln)) },
+		stop:  func() { _ = ln.Close() },
 		shutdown: func(ctx context.Context) error {
 			defer ln.Close()
 			return srv.Shutdown(ctx)
@@ -203,10 +207,12 @@ func (l *listeners) prepareHTTP(ctx context.Context, a *Agent, name, addr string
 }
 
 // commit makes what prepare made the running set, which serves v, if there is
-// any yet; what is not in it any more is shut down. It cannot fail.
+// any yet; what is not in it any more is shut down, and its addresses are free when
+// commit returns: the next reload may want them. It cannot fail.
 func (l *listeners) commit(v *endpoint.View) {
 	for name, old := range l.running {
 		if l.next[name] != old {
+			old.stop()
 			go shutdownSoon(old)
 		}
 	}

@@ -3,6 +3,7 @@ package agent
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -103,6 +104,41 @@ endpoint: {listen: 127.0.0.1:0, token_file: DIR/top, clients: [{name: web, token
 	asking.Wait()
 	if read.Load() == 0 {
 		t.Error("the client never read what it may")
+	}
+	cancel()
+	must(t, <-done)
+}
+
+// TestWhatIsDroppedCanBeBoundAgainAtOnce reloads between a configuration that listens
+// and one that does not, while a client has a request under way.
+func TestWhatIsDroppedCanBeBoundAgainAtOnce(t *testing.T) {
+	free := func() string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		defer l.Close()
+		return l.Addr().String()
+	}
+	const without = "refresh: {interval: 1h}\nsecrets: [{name: app, id: prod/app}]\n"
+	r := &running{t: t, dir: memoryDir(t), svc: local.New(local.Options{})}
+	addr, socket := free(), r.dir+"/run/socket"
+	with := without + fmt.Sprintf("endpoint: {listen: %q, token_file: DIR/token, socket: {path: %s}}\ntelemetry: {listen: %q}\n", addr, socket, free())
+	must(t, r.svc.Put("prod/app", "value"))
+	a, err := New(context.Background(), r.config(with), Options{Local: r.svc})
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- a.Run(ctx) }()
+	for range 100 {
+		poll, err := net.Dial("tcp", addr)
+		must(t, err)
+		_, err = io.WriteString(poll, "GET /v1/app?waitVersion=none HTTP/1.1\r\nHost: localhost\r\nX-Vault-Token: "+r.file("token")+"\r\n\r\n")
+		must(t, err)
+		must(t, a.Reload(context.Background(), r.config(without)))
+		must(t, a.Reload(context.Background(), r.config(with)))
+		conn, err := net.Dial("unix", socket)
+		must(t, err)
+		_ = conn.Close()
+		_ = poll.Close()
 	}
 	cancel()
 	must(t, <-done)

@@ -207,14 +207,22 @@ func (s *Server) begin(conn net.Conn) {
 	s.conns.Go(func() { (&plainConn{tracked: t, server: s}).serve() })
 }
 
-// Shutdown stops listening, closes idle connections, answers those that wait for
-// a change with what there is, and waits for the requests under way. When ctx ends first it closes what is left and returns ctx's
-// error. It works also where Serve never ran.
-func (s *Server) Shutdown(ctx context.Context) error {
+// StopListening frees the address, so that it can be bound again when it returns.
+// Whoever is connected has an answer to one more request, and what is left is for
+// [Server.Shutdown].
+func (s *Server) StopListening() {
 	s.mu.Lock()
 	s.draining.Store(true)
 	s.mu.Unlock()
 	_ = s.listener.Close()
+}
+
+// Shutdown stops listening, closes idle connections, answers those that wait for
+// a change with what there is, and waits for the requests under way. When ctx ends
+// first it closes what is left and returns ctx's error. It works also where Serve
+// never ran.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.StopListening()
 	s.end()
 	s.all.closeIdle(s)
 	err := errors.Join(s.drain(ctx), s.http.Shutdown(ctx))
