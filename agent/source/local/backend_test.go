@@ -53,7 +53,21 @@ func onLoopback(t testing.TB, s *local.Service) *backend {
 	t.Helper()
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
-	return newBackend(server.URL, server.Client())
+	return newBackend(server.URL, &http.Client{Transport: readOnly{server.Client().Transport}})
+}
+
+// readOnly hides that a request's body can write itself. That of the SDK (smithy-go
+// v1.28.8, transport/http/internal/io/safe.go) answers WriteTo with [io.EOF] once it
+// is closed, which it is as soon as the answer begins: net/http, if it asks after
+// that whether there is more of the body, takes it for a failed request and closes
+// the connection under the answer. The SDK's retries hide it; here there are none.
+type readOnly struct{ http.RoundTripper }
+
+func (r readOnly) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Body != nil {
+		req.Body = struct{ io.ReadCloser }{req.Body} // the SDK gives each attempt a request of its own
+	}
+	return r.RoundTripper.RoundTrip(req)
 }
 
 // onMoto starts a moto_server of its own and waits until it answers.
