@@ -86,7 +86,7 @@ func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
 		secretValues: func() iter.Seq[secret.Value] { return func(func(secret.Value) bool) {} },
 
 		byHand:  map[string]string{},
-		checker: newChecker(),
+		checker: newChecker(log),
 	}
 }
 

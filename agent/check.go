@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -86,10 +87,11 @@ type checker struct {
 	slots   chan struct{}
 	done    chan verdict
 	running sync.WaitGroup
+	log     *slog.Logger
 }
 
-func newChecker() *checker {
-	return &checker{slots: make(chan struct{}, maxChecks), done: make(chan verdict)}
+func newChecker(log *slog.Logger) *checker {
+	return &checker{log: log, slots: make(chan struct{}, maxChecks), done: make(chan verdict)}
 }
 
 // start runs command on what stage puts somewhere, which it calls only when it is
@@ -102,7 +104,7 @@ func (c *checker) start(ctx context.Context, command notify.Command, v verdict, 
 		case <-ctx.Done():
 			return
 		}
-		v.err = run(ctx, command, stage)
+		v.err = c.run(ctx, command, stage)
 		<-c.slots
 		if ctx.Err() != nil {
 			return // a command that was ended with the agent has said nothing
@@ -114,12 +116,16 @@ func (c *checker) start(ctx context.Context, command notify.Command, v verdict, 
 	})
 }
 
-func run(ctx context.Context, command notify.Command, stage func() (string, func() error, error)) error {
+func (c *checker) run(ctx context.Context, command notify.Command, stage func() (string, func() error, error)) error {
 	path, unstage, err := stage()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = unstage() }() // a leftover is cleared at the next start
+	defer func() {
+		if err := unstage(); err != nil {
+			c.log.Warn("cannot remove what a check has looked at; the next start does", attrs(err)...)
+		}
+	}()
 	command.Paths = []string{path}
 	return command.Run(ctx)
 }

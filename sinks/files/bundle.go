@@ -18,17 +18,16 @@ type BundleSpec struct {
 	// Dir is the directory: absolute and clean. It may be a mount point, and
 	// other files may lie in it.
 	Dir string
-	// Mode is that of the generations and the directories in them, and of
-	// directories that CreateDirs makes: permission bits only, with read and
-	// search for the owner, and write for nobody else. A Dir that exists stays
-	// as it is.
+	// Mode is that of the generations and the directories in them: permission bits
+	// only, with read and search for the owner, and write for nobody else. A Dir
+	// that exists stays as it is.
 	Mode fs.FileMode
 	// UID and GID are the numbers of the owner and group of the generations and
 	// all that is in them, as in [Spec].
 	UID, GID int
-	// CreateDirs lets Publish make Dir and its missing parents. They get Mode
-	// and the bundle's owner and group. An agent that is not root needs
-	// CAP_DAC_OVERRIDE to work in a Dir that it gave away like this.
+	// CreateDirs lets Publish make Dir and its missing parents. They get Mode, with
+	// write for the owner, and the bundle's owner and group. An agent that is not
+	// root needs CAP_DAC_OVERRIDE to work in a Dir that it gave away like this.
 	CreateDirs bool
 	// AllowDisk lets the bundle lie on something other than tmpfs or ramfs. A
 	// generation is then synced to the disk before it is published.
@@ -132,6 +131,7 @@ func (d *Dirs) openBundle(s BundleSpec) (*Bundle, error) {
 	}
 	b := &Bundle{spec: s}
 	b.wants = wants{create: s.CreateDirs, anywhere: s.AllowDisk, made: b.attributes()}
+	b.wants.made.mode |= 0o200 // the generations are made in there
 	if err := d.acquire(&b.share, s.Dir, nil); err != nil {
 		return nil, err
 	}

@@ -215,3 +215,26 @@ func TestClosingGivesTheLockBackWhateverHoldsTheDescriptor(t *testing.T) {
 	}
 	publishSet(t, openBundleAfter(t, b, bundleSpec(dir)), set{"a": "a"}, files.Content)
 }
+
+// TestABundleMakesItsDirectoryForItself makes directories as an agent that is not
+// root, and publishes in them twice.
+func TestABundleMakesItsDirectoryForItself(t *testing.T) {
+	if !asNobody(t) {
+		return
+	}
+	for _, mode := range []fs.FileMode{0o500, 0o550, 0o700} {
+		dir := memoryDir(t)
+		s := bundleSpec(filepath.Join(dir, "run", "app", "tls"))
+		s.Mode, s.CreateDirs = mode, true
+		b := openBundle(t, s)
+		publishSet(t, b, set{"sub/a": "old"}, files.Content)
+		publishSet(t, b, set{"sub/a": "new"}, files.Content)
+		for _, at := range []string{"run", "run/app", "run/app/tls"} {
+			st, err := os.Stat(filepath.Join(dir, at))
+			must(t, err)
+			if got, want := st.Mode().Perm(), mode|0o200; got != want {
+				t.Errorf("%s has mode %04o, want %04o", at, got, want)
+			}
+		}
+	}
+}

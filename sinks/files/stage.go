@@ -189,34 +189,33 @@ func (s *Staged) write(fd int, e *Entry) error {
 	return nil
 }
 
-// Remove removes what was staged. It may be called by any goroutine, once.
+// Remove removes what was staged, with all that a check has put beside it. It may
+// be called by any goroutine, once.
 func (s *Staged) Remove() error {
 	defer s.letGo()
 	conn, err := s.dir.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", s.Path, err)
 	}
-	var failures []error
-	err = conn.Control(func(fd uintptr) {
-		for i := len(s.made) - 1; i >= 0; i-- {
-			failures = append(failures, removeAt(int(fd), s.name+"/"+s.made[i]))
-		}
-		failures = append(failures, removeAt(int(fd), s.name))
-	})
-	if err := errors.Join(append(failures, err)...); err != nil {
-		return failed("remove", s.Path, err)
-	}
-	return nil
+	var failure error
+	err = conn.Control(func(fd uintptr) { failure = s.remove(int(fd)) })
+	return errors.Join(failure, err)
 }
 
-// removeAt removes a file or an empty directory.
-func removeAt(dir int, name string) error {
-	err := retry(func() error { return unix.Unlinkat(dir, name, 0) })
-	if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EPERM) {
-		err = retry(func() error { return unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) })
-	}
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) && !strings.Contains(name, "/") {
+// remove removes the directory if it is still the one that was made.
+func (s *Staged) remove(dir int) error {
+	path := filepath.Join(s.dir.Name(), s.name)
+	st, err := lstatAt(dir, s.name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
+	case err != nil:
+		return failed("look at", path, err)
+	case s.own < 0: // nothing was put into it yet
+		return retry(func() error { return unix.Unlinkat(dir, s.name, unix.AT_REMOVEDIR) })
 	}
-	return err
+	if made, err := statFD(s.own); err != nil || !made.sameAs(st) {
+		return refused("remove directory", path, "somebody exchanged it meanwhile", byHand)
+	}
+	return (&tree{owner: st.uid}).removeDir(dir, s.name, path, st, false)
 }

@@ -80,3 +80,26 @@ func TestStagedFilesCanBeAnotherUsers(t *testing.T) {
 	must(t, s.Remove())
 	contains(t, dir)
 }
+
+// TestWhatACheckLeavesGoesWithWhatItLookedAt has one write beside the candidate, as
+// programs do that check a file by loading it.
+func TestWhatACheckLeavesGoesWithWhatItLookedAt(t *testing.T) {
+	dir := memoryDir(t)
+	f := open(t, spec(filepath.Join(dir, "app.conf")))
+	s, err := f.Stage([]byte(canary), -1, -1)
+	must(t, err)
+	must(t, os.WriteFile(s.Path+".new", []byte(canary), 0o400))
+	must(t, os.MkdirAll(filepath.Join(filepath.Dir(s.Path), "run/deep"), 0o700))
+	must(t, os.WriteFile(filepath.Join(filepath.Dir(s.Path), "run/deep/pid"), []byte("1"), 0o600))
+	must(t, s.Remove())
+	contains(t, dir)
+
+	s, err = f.Stage([]byte(canary), -1, -1)
+	must(t, err)
+	staged := filepath.Dir(s.Path)
+	must(t, os.Rename(staged, filepath.Join(dir, "aside")))
+	must(t, os.Mkdir(staged, 0o700))
+	must(t, os.WriteFile(filepath.Join(staged, "other"), nil, 0o600))
+	refuses(t, s.Remove(), "remove directory "+staged+": somebody exchanged it meanwhile", "remove it by hand")
+	contains(t, dir, filepath.Base(staged), "aside")
+}
