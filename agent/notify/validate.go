@@ -135,6 +135,8 @@ func (h *HTTP) validate(fallback string, methods ...string) error {
 	switch {
 	case err != nil || u.Opaque != "" || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
 		return &failure{msg: fmt.Sprintf("url %q is no http or https URL", h.URL), hint: "write for example http://127.0.0.1:8080/reload"}
+	case !isPort(u.Port()):
+		return &failure{msg: fmt.Sprintf("url %q has a port that there is not", h.URL), hint: "ports go from 1 to 65535"}
 	case u.User != nil || u.Fragment != "":
 		return &failure{msg: "url has a user, a password or a fragment", hint: "a configuration file is no place for passwords: use a command"}
 	case !loopback(u.Hostname()):
@@ -150,6 +152,13 @@ func (h *HTTP) validate(fallback string, methods ...string) error {
 		return &failure{msg: fmt.Sprintf("status %d is none that ends a request", h.Status), hint: "one from 200 to 599"}
 	}
 	return nil
+}
+
+// isPort reports whether a URL's port can be connected to; without one it has its
+// scheme's.
+func isPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 func (h *HTTP) method(fallback string) string {

@@ -58,8 +58,9 @@ The program starts when all of that is in place. A secret that does not exist or
 is denied ends exec with 4 at once, and one that AWS does not answer for after
 --wait. When what it was started with changes, the program is ended and started
 again; --on-change signal or none does otherwise. Every signal is passed on to
-it. SIGTERM gives it --kill-timeout to end, before it and all that it has started
-are killed; a second one kills them.
+it, but SIGPROF and 32 to 34, which no program in Go can catch. SIGTERM gives it
+--kill-timeout to end, before it and all that it has started are killed; another
+one, a second later or more, kills them.
 
 The program inherits the environment of exec, AWS_ variables among it, unless the
 configuration says otherwise (env_allow, env_deny).`,

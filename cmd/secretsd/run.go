@@ -29,8 +29,9 @@ and end; files stay as they are. A second one ends at once.
 
 With exec: in the configuration it also runs a program, with secrets in its
 environment, and starts it again when they change or when it ends by itself. At
-the end the program is asked to end first, and killed after its kill_timeout; at
-the second signal it is killed at once. All other signals are passed on to it.
+the end the program is asked to end first, and killed after its kill_timeout; at a
+second signal, a second later or more, it is killed at once. All other signals
+are passed on to it.
 
 What AWS or the credential chain answers never ends run: it tries again.`,
 		Args: noArgs,
