@@ -83,7 +83,7 @@ func TestTargetsAreValidated(t *testing.T) {
 		"opaque":       {url("http:127.0.0.1"), "is no http or https URL"},
 		"password":     {url("http://a:b@localhost/"), "a password"},
 		"fragment":     {url("http://localhost/#x"), "a fragment"},
-		"no such port": {url("http://localhost:99999/"), "a port that there is not"},
+		"no such port": {url("http://localhost:99999/"), "a port that does not exist"},
 		"elsewhere":    {url("http://example.com/"), "leads away from this machine"},
 		"metadata":     {url("http://169.254.169.254/"), "leads away from this machine"},
 		"any address":  {url("http://0.0.0.0:1/"), "leads away from this machine"},

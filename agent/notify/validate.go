@@ -136,7 +136,7 @@ func (h *HTTP) validate(fallback string, methods ...string) error {
 	case err != nil || u.Opaque != "" || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
 		return &failure{msg: fmt.Sprintf("url %q is no http or https URL", h.URL), hint: "write for example http://127.0.0.1:8080/reload"}
 	case !isPort(u.Port()):
-		return &failure{msg: fmt.Sprintf("url %q has a port that there is not", h.URL), hint: "ports go from 1 to 65535"}
+		return &failure{msg: fmt.Sprintf("url %q has a port that does not exist", h.URL), hint: "ports go from 1 to 65535"}
 	case u.User != nil || u.Fragment != "":
 		return &failure{msg: "url has a user, a password or a fragment", hint: "a configuration file is no place for passwords: use a command"}
 	case !loopback(u.Hostname()):
