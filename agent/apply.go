@@ -297,6 +297,7 @@ func (a *applier) inspect(c candidate) (candidate, bool) {
 	change, err := o.sink.inspect(c.pieces)
 	if err != nil {
 		a.counted.publishFailures++
+		a.overtake(c)
 		a.degrade(o, err)
 		return candidate{}, false
 	}
@@ -316,6 +317,7 @@ func (a *applier) publish(c candidate) bool {
 	change, err := o.sink.publish(c.pieces)
 	if err != nil {
 		a.counted.publishFailures++
+		a.overtake(c)
 		a.degrade(o, err)
 		return false
 	}

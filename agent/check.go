@@ -215,6 +215,15 @@ func (a *applier) hold(o *output, h *heldBack) {
 	}
 }
 
+// overtake ends what is held of an output for which c is wanted by now: status would
+// else give the reason and the versions of content that nobody wants any more. What a
+// check has refused of the same versions stays held.
+func (a *applier) overtake(c candidate) {
+	if c.reason != notify.ReasonHeal && c.output.gate.held != nil && !c.output.gate.held.concerns(c.output, c.versions) {
+		a.hold(c.output, nil)
+	}
+}
+
 // noteSoon has what is held written down by the pass under way, or the next.
 func (a *applier) noteSoon() { a.unnoted, a.noteAt = true, 0 }
 

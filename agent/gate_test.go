@@ -314,6 +314,38 @@ func TestAHeldFileRecoversFromTrouble(t *testing.T) {
 	}
 }
 
+// A version that can be rendered, and not be published, is what the output is about by
+// then, and not one before it that was held.
+func TestWhatCannotBePublishedTakesThePlaceOfWhatWasHeld(t *testing.T) {
+	b := newBench(t, `
+secrets: [{name: db, id: db}]
+bundles: [{dir: DIR/b, create_dirs: true, explode: db}]
+`)
+	o := b.a.outputs[0]
+	b.read(now("db", "v1", `{"a": "one"}`))
+	b.pass(false)
+	b.read(now("db", "v2", `{"a/b": "two"}`))
+	b.pass(false)
+	if st := o.status(b.now, time.Now()); st.State != FileHeld || len(st.Held) != 1 || st.Held[0].VersionID != "v2" {
+		t.Fatalf("the status is %+v", st)
+	}
+	data := filepath.Join(b.dir, "b", "..data")
+	if err := errors.Join(os.Remove(data), os.Symlink("elsewhere", data)); err != nil {
+		t.Fatal(err)
+	}
+	// What keeps the old from being put right says nothing of what is held.
+	b.pass(true)
+	if st := o.status(b.now, time.Now()); st.State != FileHeld {
+		t.Errorf("after a repair that failed the status is %+v", st)
+	}
+	b.read(now("db", "v3", `{"a": "three"}`))
+	b.now += time.Minute
+	b.pass(false)
+	if st := o.status(b.now, time.Now()); st.State != FileDegraded || len(st.Held) != 0 || !strings.Contains(st.Error, "no generation of ours") {
+		t.Errorf("the status is %+v", st)
+	}
+}
+
 // What many checks refuse is written down a few times and whole, not once for each.
 func TestRefusalsAreWrittenDownTogether(t *testing.T) {
 	const many = 20
