@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"secretsd/agent/secret"
+	"secretsd/templates"
 )
 
 // awaits takes the next verdict and lets a pass act on it.
@@ -343,6 +344,49 @@ bundles: [{dir: DIR/b, create_dirs: true, explode: db}]
 	b.pass(false)
 	if st := o.status(b.now, time.Now()); st.State != FileDegraded || len(st.Held) != 0 || !strings.Contains(st.Error, "no generation of ours") {
 		t.Errorf("the status is %+v", st)
+	}
+}
+
+// Keys that cannot be the names of the bundle's files are a fault of the version, which
+// no other try mends.
+func TestNamesThatCannotBeAreHeld(t *testing.T) {
+	const conf = `
+secrets: [{name: db, id: db}]
+bundles: [{dir: DIR/b, create_dirs: true, files: [{path: own, contents: x}], explode: db}]
+`
+	for name, row := range map[string]struct{ value, reason string }{
+		"differ in case":        {`{"Token": "1", "token": "2"}`, `it collides with "Token"`},
+		"control character":     {`{"new\nline": "1"}`, `use path "new\nline": it has control characters`},
+		"file of the bundle":    {`{"own": "1"}`, `it collides with "own"`},
+		"slash":                 {`{"a/b": "1"}`, `its key "a/b" cannot be a file name`},
+		"parent":                {`{"..": "1"}`, `its key ".." cannot be a file name`},
+		"empty":                 {`{"": "1"}`, `its key "" cannot be a file name`},
+		"file but for the case": {`{"OWN": "1"}`, `it collides with "own"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, conf)
+			o := b.a.outputs[0]
+			b.read(now("db", "v1", `{"a": "one"}`))
+			b.pass(false)
+			b.read(now("db", "v2", row.value))
+			b.pass(false)
+			b.want("b/a", "one")
+			st := o.status(b.now, time.Now())
+			if st.State != FileHeld || len(st.Held) != 1 || st.Held[0].VersionID != "v2" || !strings.Contains(st.Error, row.reason) {
+				t.Errorf("the status is %+v", st)
+			}
+			if at, ok := b.a.nextTry(); ok {
+				t.Errorf("the same is tried again at %v", at)
+			}
+			var p Preview
+			f := p.preview(o, rendering{templates.NewPass(lookup(b.st.Snapshot())), lookup(b.st.Snapshot())}, b.st.Snapshot(), nil, false)
+			if f.Outcome != "failed" || !strings.Contains(f.Error, row.reason) {
+				t.Errorf("the preview is %+v", f)
+			}
+			b.read(now("db", "v3", `{"a": "three"}`))
+			b.pass(false)
+			b.want("b/a", "three")
+		})
 	}
 }
 
