@@ -269,10 +269,7 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 	}
 	if err != nil {
 		a.counted.templateFailures++
-		a.degrade(o, err)
-		o.dirty = false // the same secrets would render the same error
-		o.gate.forget()
-		a.hold(o, &heldBack{versions: used(snap, looked).named(), source: o.source, reason: err, unrendered: true})
+		a.holdUnrendered(o, &heldBack{versions: o.pin(used(snap, looked)).named(), source: o.source, reason: err, unrendered: true})
 		return candidate{}, false
 	}
 	made := &content{recipe: o.recipe, versions: o.pin(used(snap, looked))}

@@ -215,6 +215,20 @@ func (a *applier) hold(o *output, h *heldBack) {
 	}
 }
 
+// holdUnrendered holds what could not be rendered, and says so once for the same
+// versions and reason.
+func (a *applier) holdUnrendered(o *output, h *heldBack) {
+	had := o.gate.held
+	known := had != nil && had.unrendered && had.reason.Error() == h.reason.Error() && slices.Equal(had.versions, h.versions)
+	o.failed(h.reason, a.clock())
+	o.dirty = false // the same secrets would render the same error
+	o.gate.forget()
+	a.hold(o, h)
+	if !known {
+		a.log.Error("cannot render new content, keeping what is published", attrs(h.reason, "path", o.path, "versions", h.versions)...)
+	}
+}
+
 // overtake ends what is held of an output for which c is wanted by now: status would
 // else give the reason and the versions of content that nobody wants any more. What a
 // check has refused of the same versions stays held.
