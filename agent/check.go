@@ -62,6 +62,8 @@ type heldBack struct {
 	versions []notify.SecretVersion
 	source   [sha256.Size]byte
 	reason   error
+	// recalled says that an agent before has held it, and the log does not say so yet.
+	recalled bool
 	// unrendered says that it could not be rendered, which is found out again after
 	// a restart.
 	unrendered bool
@@ -144,6 +146,11 @@ func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
 	}
 	if !o.gate.again && o.gate.held.concerns(o, c.versions) {
 		o.recovered()
+		a.resume(o)
+		if h := o.gate.held; h.recalled {
+			h.recalled = false
+			a.log.Error("new content is held since before the start, keeping what is published", "path", o.path, "versions", h.versions, "error", h.reason)
+		}
 		return false
 	}
 	o.gate.forget()
@@ -206,10 +213,16 @@ const holdDelay = 200 * time.Millisecond
 func (a *applier) hold(o *output, h *heldBack) {
 	had := o.gate.held
 	o.gate.held = h
-	if (had == nil || had.unrendered) && (h == nil || h.unrendered) {
+	if h != nil {
+		a.resume(o)
+	}
+	if had == nil && h == nil || had != nil && h != nil && had.unrendered && h.unrendered {
 		return
 	}
 	a.unnoted = true
+	if (had == nil || had.unrendered) && (h == nil || h.unrendered) {
+		return
+	}
 	if h == nil || h.unrendered {
 		a.noteSoon() // what is not held any more would be refused after a crash
 	}
@@ -255,6 +268,20 @@ func (a *applier) noteHeld() {
 		return
 	}
 	a.unnoted = false
+	a.keepPlaced(a.placed(false))
+	a.remember(a.heldStates())
+}
+
+// noteAll is noteHeld at the end, for an agent that comes later: what is held by then is
+// not known yet.
+func (a *applier) noteAll() {
+	a.unnoted = false
+	a.keepPlaced(a.placed(true))
+	a.remember(a.heldStates())
+}
+
+// heldStates returns what is held, as it survives a restart.
+func (a *applier) heldStates() []heldState {
 	list := []heldState{}
 	for _, o := range a.outputs {
 		if h := o.gate.held; h != nil && !h.unrendered {
@@ -264,7 +291,7 @@ func (a *applier) noteHeld() {
 			list = append(list, heldState{Path: o.path, Versions: r.versions, Taken: r.taken, Behind: r.behind, Source: hex.EncodeToString(r.source[:]), Reason: r.reason.Error(), RolledBack: true})
 		}
 	}
-	a.remember(list)
+	return list
 }
 
 // checking reports whether any output waits for a verdict.
@@ -304,7 +331,7 @@ func (a *applier) recall(list []heldState) {
 				changed = append(changed, o)
 			}
 		case o.check != nil && o.source == same:
-			o.gate.held = &heldBack{versions: st.Versions, source: same, reason: errors.New(st.Reason)}
+			o.gate.held = &heldBack{versions: st.Versions, source: same, reason: errors.New(st.Reason), recalled: true}
 		}
 	}
 	for _, o := range changed {

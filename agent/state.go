@@ -58,6 +58,8 @@ type state struct {
 	Debts []notify.Debt `json:"debts"`
 	// Held is what checks have refused.
 	Held []heldState `json:"held,omitempty"`
+	// Placed is what outputs hold of which something newer is held.
+	Placed []placedState `json:"placed,omitempty"`
 	// Outputs are the versions that outputs are made of, for a rollback.
 	Outputs []outputState `json:"outputs,omitempty"`
 }
