@@ -353,6 +353,11 @@ bundles: [{dir: DIR/b, create_dirs: true, explode: db}]
 	if strings.Contains(o.agent.out.String(), "BAD") || strings.Contains(content(o.path("state/state.json")), "good") {
 		t.Error("a value is in the log or the state")
 	}
+	// So has a wrapper that starts its program with these files.
+	o.agent.signal(syscall.SIGKILL)
+	o.agent.wait()
+	o.agent = secretsd(t, cleanEnv(), "exec", "--log-level=info", "--config", o.conf, "--", "/bin/sh", "-c", `echo "starts with $(cat "$0")"; exec sleep 60`, o.path("expecting"))
+	o.agent.until("starts with good")
 	o.put(`{"a": "better", "fine": 1}`)
 	for _, name := range []string{"checked", "expecting", "b/a"} {
 		o.holds(name, "better")
