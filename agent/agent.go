@@ -78,7 +78,9 @@ type Agent struct {
 	held atomic.Pointer[[]heldState]
 	// outputs names what outputs hold that may be rolled back.
 	outputs atomic.Pointer[[]outputState]
-	health  health
+	// placed says what outputs hold of which something newer is held.
+	placed atomic.Pointer[[]placedState]
+	health health
 	// served and noted are the generations that the endpoint serves and that
 	// Status shows.
 	served, noted generations
@@ -164,6 +166,7 @@ func (a *Agent) start(b *build) {
 	a.restored.Store(&[]notify.Debt{})
 	a.held.Store(&[]heldState{})
 	a.outputs.Store(&[]outputState{})
+	a.placed.Store(&[]placedState{})
 	a.refresh = newRefresher(a.store, b.source, b.secrets, a.clock, a.log)
 	a.refresh.wrapper = a.opts.Child.Once
 	a.refused.Store(&[]refusedState{})
@@ -174,6 +177,7 @@ func (a *Agent) start(b *build) {
 	a.apply = newApplier(a.log, a.clock)
 	a.apply.tell, a.apply.owe, a.apply.serve = a.notifier.Notify, a.owe, a.publish
 	a.apply.keep = func(list []outputState) { a.outputs.Store(&list) }
+	a.apply.keepPlaced = func(list []placedState) { a.placed.Store(&list) }
 	a.apply.published, a.apply.remember, a.apply.asked = a.published, a.remember, a.asked.isFor
 	a.apply.give, a.apply.secretValues = a.giveCommands, a.secretValues
 	a.apply.configure(b.plan)
@@ -221,7 +225,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error {
 		a.loop(ctx, g)
 		a.apply.checker.running.Wait()
-		a.apply.noteHeld()
+		if a.build.cfg.OnExit == "remove" {
+			a.apply.noteHeld()
+		} else {
+			a.apply.noteAll()
+		}
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 		defer cancel()
 		_ = a.control.Close()

@@ -32,6 +32,8 @@ type applier struct {
 	published func(o *output, made *content)
 	// remember writes down what is held.
 	remember func(held []heldState)
+	// keepPlaced has what outputs hold written down with what is held next.
+	keepPlaced func([]placedState)
 	// keep has the names of what outputs hold written down with what is owed next.
 	keep func([]outputState)
 	// reread reads former versions for a rollback, which then comes as a reply again.
@@ -61,8 +63,10 @@ type applier struct {
 	// applied is the version of each secret that the last pass worked with.
 	applied map[string]*secret.Version
 	// byHand are the versions that came because somebody asked, by secret.
-	byHand  map[string]string
-	counted counted
+	byHand map[string]string
+	// unexpected are the secrets of which a version is held.
+	unexpected map[string]bool
+	counted    counted
 	// unnoted says that what is held is not written down yet, and noteAt when it
 	// may be.
 	unnoted bool
@@ -79,14 +83,17 @@ func newApplier(log *slog.Logger, clock func() time.Duration) *applier {
 		published: func(*output, *content) {},
 		remember:  func([]heldState) {},
 		keep:      func([]outputState) {},
-		reread:    func(reply, []notify.SecretVersion) {},
-		asked:     func(string) bool { return false },
-		give:      func() {},
+
+		keepPlaced: func([]placedState) {},
+		reread:     func(reply, []notify.SecretVersion) {},
+		asked:      func(string) bool { return false },
+		give:       func() {},
 
 		secretValues: func() iter.Seq[secret.Value] { return func(func(secret.Value) bool) {} },
 
-		byHand:  map[string]string{},
-		checker: newChecker(log),
+		byHand:     map[string]string{},
+		unexpected: map[string]bool{},
+		checker:    newChecker(log),
 	}
 }
 
@@ -175,8 +182,8 @@ func (a *applier) pass(ctx context.Context, snap *store.Snapshot, heal bool) {
 			ok = ok && (c.change != files.Content || a.mayPublish(ctx, c))
 		}
 		// An output that waits for a secret is concerned for ever.
-		if heal && (!concerned[o] || o.waiting != "") && o.good != nil && o.healable(a.clock()) {
-			c, ok = a.compare(render, o, snap)
+		if heal && (!concerned[o] || o.waiting != "") && o.healable(a.clock()) {
+			c, ok = a.heal(render, o, snap)
 		}
 		if ok {
 			todo = append(todo, c)
@@ -217,6 +224,7 @@ func (a *applier) concerned(snap *store.Snapshot) map[*output]bool {
 	now := a.clock()
 	hit := map[*output]bool{}
 	for name, e := range snap.Entries() {
+		a.noteUnexpected(name, e)
 		had, known := a.applied[name]
 		shown := e.Shown()
 		if known && had == shown {
@@ -245,6 +253,7 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 	o.kept = false
 	if name, skip := o.missing(snap, a.optional); name != "" {
 		o.wait(name, skip)
+		a.resumeHeld(o, snap, name)
 		return candidate{}, false
 	}
 	o.waiting, o.skipped, o.dirty = "", false, true
@@ -261,6 +270,7 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 	var notRead *notReadError
 	if errors.As(err, &notRead) { // a name that the template computed
 		o.wait(notRead.name, a.optional[notRead.name] && absent(notRead.err))
+		a.resumeHeld(o, snap, notRead.name)
 		return candidate{}, false
 	}
 	if name := o.unsettled(snap, looked, a.clock()); name != "" {
@@ -269,10 +279,7 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 	}
 	if err != nil {
 		a.counted.templateFailures++
-		a.degrade(o, err)
-		o.dirty = false // the same secrets would render the same error
-		o.gate.forget()
-		a.hold(o, &heldBack{versions: used(snap, looked).named(), source: o.source, reason: err, unrendered: true})
+		a.holdUnrendered(o, &heldBack{versions: o.pin(used(snap, looked)).named(), source: o.source, reason: err, unrendered: true})
 		return candidate{}, false
 	}
 	made := &content{recipe: o.recipe, versions: o.pin(used(snap, looked))}
@@ -297,6 +304,7 @@ func (a *applier) inspect(c candidate) (candidate, bool) {
 	change, err := o.sink.inspect(c.pieces)
 	if err != nil {
 		a.counted.publishFailures++
+		a.overtake(c)
 		a.degrade(o, err)
 		return candidate{}, false
 	}
@@ -316,10 +324,12 @@ func (a *applier) publish(c candidate) bool {
 	change, err := o.sink.publish(c.pieces)
 	if err != nil {
 		a.counted.publishFailures++
+		a.overtake(c)
 		a.degrade(o, err)
 		return false
 	}
 	o.written = true
+	a.unnoted = a.unnoted || a.holds(o) // the mark is another one
 	if change == files.Content {
 		a.published(o, c.content)
 	}
@@ -361,6 +371,8 @@ func (a *applier) settle(c candidate) {
 		a.log.Info("file is right again", "path", o.path)
 	}
 	o.inPlace, o.good, o.named = true, c.content, c.versions.named()
+	a.unnoted = a.unnoted || o.placed != nil
+	o.placed = nil
 	o.good.since = time.Now()
 	o.dirty, o.skipped, o.waiting = false, false, ""
 	o.gate.forget() // what is asked about is not wanted any more

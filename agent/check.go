@@ -63,6 +63,8 @@ type heldBack struct {
 	versions []notify.SecretVersion
 	source   [sha256.Size]byte
 	reason   error
+	// recalled says that an agent before has held it, and the log does not say so yet.
+	recalled bool
 	// unrendered says that it could not be rendered, which is found out again after
 	// a restart.
 	unrendered bool
@@ -150,6 +152,11 @@ func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
 	}
 	if !o.gate.again && o.gate.held.concerns(o, c.versions) {
 		o.recovered()
+		a.resume(o)
+		if h := o.gate.held; h.recalled {
+			h.recalled = false
+			a.log.Error("new content is held since before the start, keeping what is published", "path", o.path, "versions", h.versions, "error", h.reason)
+		}
 		return false
 	}
 	o.gate.forget()
@@ -212,12 +219,41 @@ const holdDelay = 200 * time.Millisecond
 func (a *applier) hold(o *output, h *heldBack) {
 	had := o.gate.held
 	o.gate.held = h
-	if (had == nil || had.unrendered) && (h == nil || h.unrendered) {
+	if h != nil {
+		a.resume(o)
+	}
+	if had == nil && h == nil || had != nil && h != nil && had.unrendered && h.unrendered {
 		return
 	}
 	a.unnoted = true
+	if (had == nil || had.unrendered) && (h == nil || h.unrendered) {
+		return
+	}
 	if h == nil || h.unrendered {
 		a.noteSoon() // what is not held any more would be refused after a crash
+	}
+}
+
+// holdUnrendered holds what could not be rendered, and says so once for the same
+// versions and reason.
+func (a *applier) holdUnrendered(o *output, h *heldBack) {
+	had := o.gate.held
+	known := had != nil && had.unrendered && had.reason.Error() == h.reason.Error() && slices.Equal(had.versions, h.versions)
+	o.failed(h.reason, a.clock())
+	o.dirty = false // the same secrets would render the same error
+	o.gate.forget()
+	a.hold(o, h)
+	if !known {
+		a.log.Error("cannot render new content, keeping what is published", attrs(h.reason, "path", o.path, "versions", h.versions)...)
+	}
+}
+
+// overtake ends what is held of an output for which c is wanted by now: status would
+// else give the reason and the versions of content that nobody wants any more. What a
+// check has refused of the same versions stays held.
+func (a *applier) overtake(c candidate) {
+	if c.reason != notify.ReasonHeal && c.output.gate.held != nil && !c.output.gate.held.concerns(c.output, c.versions) {
+		a.hold(c.output, nil)
 	}
 }
 
@@ -238,6 +274,20 @@ func (a *applier) noteHeld() {
 		return
 	}
 	a.unnoted = false
+	a.keepPlaced(a.placed(false))
+	a.remember(a.heldStates())
+}
+
+// noteAll is noteHeld at the end, for an agent that comes later: what is held by then is
+// not known yet.
+func (a *applier) noteAll() {
+	a.unnoted = false
+	a.keepPlaced(a.placed(true))
+	a.remember(a.heldStates())
+}
+
+// heldStates returns what is held, as it survives a restart.
+func (a *applier) heldStates() []heldState {
 	list := []heldState{}
 	for _, o := range a.outputs {
 		if h := o.gate.held; h != nil && !h.unrendered {
@@ -247,7 +297,7 @@ func (a *applier) noteHeld() {
 			list = append(list, heldState{Path: o.path, Versions: r.versions, Taken: r.taken, Behind: r.behind, Source: hex.EncodeToString(r.source[:]), Reason: r.reason.Error(), RolledBack: true})
 		}
 	}
-	a.remember(list)
+	return list
 }
 
 // checking reports whether any output waits for a verdict.
@@ -287,7 +337,7 @@ func (a *applier) recall(list []heldState) {
 				changed = append(changed, o)
 			}
 		case o.check != nil && o.source == same:
-			o.gate.held = &heldBack{versions: st.Versions, source: same, reason: errors.New(st.Reason)}
+			o.gate.held = &heldBack{versions: st.Versions, source: same, reason: errors.New(st.Reason), recalled: true}
 		}
 	}
 	for _, o := range changed {

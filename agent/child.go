@@ -287,7 +287,12 @@ func (c *supervised) degrade(err error) {
 // hopeless returns why a child that has not been started yet never will be: an
 // answer that asking again cannot change, or an environment that cannot be.
 func (a *Agent) hopeless(snap *store.Snapshot) error {
-	missing := a.build.unread(snap, func(err error) bool { return definite(secret.KindOf(err)) })
+	missing := a.build.unread(snap, func(name string, e store.Entry) bool {
+		if _, needed := a.child.made.deps[name]; !needed && e.Held != nil && a.build.isKept(name) {
+			return false // the files that it starts with are there
+		}
+		return definite(secret.KindOf(e.Err))
+	})
 	switch {
 	case missing != nil:
 		return &NotStartedError{Missing: true, err: missing}
@@ -305,11 +310,11 @@ func definite(kind secret.Kind) bool {
 
 // unread joins the errors of the secrets that are needed and were never read, as
 // far as they count.
-func (p *plan) unread(snap *store.Snapshot, counts func(err error) bool) error {
+func (p *plan) unread(snap *store.Snapshot, counts func(name string, e store.Entry) bool) error {
 	var errs []error
 	for _, s := range p.secrets {
 		e, _ := snap.Get(s.name)
-		if e.Version == nil && e.Err != nil && (s.required || !absent(e.Err)) && counts(e.Err) {
+		if e.Version == nil && e.Err != nil && (s.required || !absent(e.Err)) && counts(s.name, e) {
 			errs = append(errs, e.Err)
 		}
 	}
@@ -327,7 +332,7 @@ func (c *supervised) refuse(err error) {
 // overdue says what the child was waited for in vain.
 func (a *Agent) overdue() error {
 	snap, b := a.store.Snapshot(), a.seen.passed.Load().build
-	errs := []error{b.unread(snap, func(error) bool { return true })}
+	errs := []error{b.unread(snap, func(string, store.Entry) bool { return true })}
 	for _, s := range b.secrets {
 		switch e, _ := snap.Get(s.name); {
 		case e.Version == nil && e.Err == nil:

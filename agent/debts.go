@@ -28,7 +28,7 @@ func (a *Agent) saveState() {
 		// A debt passes from these to the notifier: asked first, they hold what it
 		// does not owe yet.
 		pending, restored := *a.pending.Load(), *a.restored.Load()
-		return state{Debts: slices.Concat(a.notifier.Owed(), pending, restored), Held: *a.held.Load(), Refused: *a.refused.Load(), Outputs: *a.outputs.Load()}
+		return state{Debts: slices.Concat(a.notifier.Owed(), pending, restored), Held: *a.held.Load(), Refused: *a.refused.Load(), Outputs: *a.outputs.Load(), Placed: *a.placed.Load()}
 	})
 	if err != nil {
 		a.log.Warn("cannot write down what is owed and held; a crash now would lose it", attrs(err)...)
@@ -58,7 +58,9 @@ func (a *Agent) loadState() {
 		})
 	}
 	a.held.Store(&st.Held)
+	a.placed.Store(&st.Placed)
 	a.apply.recall(st.Held)
+	a.apply.recallPlaced(st.Placed)
 	st.Debts = a.apply.cutOff(st.Debts)
 	a.restored.Store(&st.Debts)
 	for _, d := range st.Debts {

@@ -16,6 +16,17 @@ const (
 	repairWindow = 10 * time.Minute
 )
 
+// heal compares o with what was published last, also by an agent before.
+func (a *applier) heal(render rendering, o *output, snap *store.Snapshot) (candidate, bool) {
+	if o.good != nil {
+		return a.compare(render, o, snap)
+	}
+	if o.inPlace && o.placed != nil {
+		a.recollect(o, true)
+	}
+	return candidate{}, false
+}
+
 // compare renders what o published last once more, from the same versions by the
 // same templates, and compares it with what is there: a version or a template that
 // cannot be rendered or is held must not keep the last good file from being put

@@ -32,6 +32,15 @@ type outputPlace interface {
 	exists() bool
 }
 
+// outputTrace is the same for what is to be known after a restart.
+type outputTrace interface {
+	// mark tells the output again as it was published, or last found right.
+	mark() files.Mark
+	// recollect reports whether it is still there, and what it holds where that can be
+	// read. The pieces have no modes.
+	recollect(m files.Mark) (pieces []piece, there bool, err error)
+}
+
 // output is one file or bundle with its templates, and what has become of it. All
 // but the first group of fields belongs to the goroutine that applies.
 type output struct {
@@ -42,6 +51,7 @@ type output struct {
 	recipe
 	sink  sink
 	place outputPlace
+	trace outputTrace
 	// check decides whether new content may be published; nil where nothing does.
 	check  *check
 	backup bool
@@ -77,6 +87,8 @@ type output struct {
 	// nobody could ask for it.
 	doubts   map[string]bool
 	previous *content
+	// placed is what an agent before has left in place, as long as good is not known.
+	placed *placedState
 	// former is previous as it is known after a restart: by name.
 	former *former
 	// halfway says that an agent before was killed while it wrote the output, or others:
@@ -135,7 +147,7 @@ func (o *output) inherit(old *output) {
 	if o.bundle != old.bundle {
 		return // what a file is made by makes no bundle
 	}
-	o.good, o.named, o.at = old.good, old.named, old.at
+	o.good, o.named, o.at, o.placed = old.good, old.named, old.at, old.placed
 	o.doubts, o.previous, o.former, o.refused = old.doubts, old.previous, old.former, old.refused
 	if o.source == old.source {
 		o.gate = old.gate

@@ -39,7 +39,7 @@ func (p *plan) newFile(f *config.File) (*output, error) {
 			errs = append(errs, placed(p.cfg, err, &f.Path, f))
 		} else {
 			to := fileSink{file}
-			o.sink, o.place = to, to
+			o.sink, o.place, o.trace = to, to, to
 		}
 	}
 	return o, errors.Join(errs...)
@@ -73,7 +73,7 @@ func (p *plan) newBundle(b *config.Bundle) (*output, error) {
 			errs = append(errs, placed(p.cfg, err, &b.Dir, b))
 		} else {
 			to := bundleSink{bundle, bootClock}
-			o.sink, o.place = to, to
+			o.sink, o.place, o.trace = to, to, to
 		}
 	}
 	return o, errors.Join(errs...)

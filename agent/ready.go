@@ -50,7 +50,7 @@ func (a *Agent) inPlace(snap *store.Snapshot) (counts Counts, waits error) {
 	counts = Counts{Secrets: snap.Len(), Targets: len(a.build.targets), Endpoint: a.listeners.endpointAddr()}
 	for _, s := range a.build.secrets {
 		e, _ := snap.Get(s.name)
-		if e.Version == nil && (s.required || !absent(e.Err)) {
+		if e.Version == nil && (s.required || !absent(e.Err)) && (e.Held == nil || !a.build.isKept(s.name)) {
 			waits = errors.Join(waits, fmt.Errorf("secret %s was not read yet", s.name))
 		}
 	}

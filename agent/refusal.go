@@ -92,6 +92,7 @@ func (a *applier) refuses(c candidate) bool {
 	if !o.refused.concerns(o, c.versions) {
 		return false
 	}
+	a.resume(o)
 	o.dirty, o.inPlace = false, o.inPlace || o.place.exists()
 	if o.refused.behind && o.refused.pins == nil {
 		a.forgive(o)

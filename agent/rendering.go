@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"secretsd/sinks/files"
 	"secretsd/templates"
 )
 
@@ -92,7 +93,11 @@ func (m *recipe) render(r rendering) (pieces []piece, used []string, err error) 
 		errs = append(errs, err)
 	}
 	slices.Sort(used)
-	if err := errors.Join(errs...); err != nil {
+	err = errors.Join(errs...)
+	if err == nil && m.explode != nil {
+		err = m.explode.checkNames(pieces)
+	}
+	if err != nil {
 		return nil, slices.Compact(used), err
 	}
 	return pieces, slices.Compact(used), nil
@@ -127,6 +132,16 @@ func (e *explode) render(lookup templates.Lookup) ([]piece, error) {
 		pieces = append(pieces, piece{name, e.mode, content})
 	}
 	return pieces, nil
+}
+
+// checkNames returns what is wrong with the names of all files of the bundle together.
+// It is found here and not by publishing, for it lies in the version: another try of the
+// same comes to the same.
+func (e *explode) checkNames(pieces []piece) error {
+	if err := files.CheckEntries(entries(pieces)); err != nil {
+		return fmt.Errorf("explode secret %s: %w", e.secret, err)
+	}
+	return nil
 }
 
 // maxFileName is NAME_MAX of Linux's file systems, less what temporary names add.

@@ -14,7 +14,16 @@ type fileSink struct{ *files.File }
 func (s fileSink) inspect(pieces []piece) (files.Change, error) { return s.Inspect(pieces[0].content) }
 func (s fileSink) publish(pieces []piece) (files.Change, error) { return s.Publish(pieces[0].content) }
 func (s fileSink) removeOurs() (kept bool, err error)           { return s.RemoveOurs("") }
+func (s fileSink) mark() files.Mark                             { return s.Mark() }
 func (s fileSink) close() error                                 { return s.Close() }
+
+func (s fileSink) recollect(m files.Mark) ([]piece, bool, error) {
+	content, there, err := s.Recollect(m)
+	if content == nil {
+		return nil, there, err
+	}
+	return []piece{{content: content}}, there, err
+}
 
 func (s fileSink) exists() bool {
 	_, err := os.Lstat(s.Path())
@@ -40,7 +49,17 @@ func (s bundleSink) publish(pieces []piece) (files.Change, error) {
 	return s.Publish(entries(pieces), s.clock())
 }
 func (s bundleSink) removeOurs() (kept bool, err error) { return s.RemoveOurs("") }
+func (s bundleSink) mark() files.Mark                   { return s.Mark() }
 func (s bundleSink) close() error                       { return s.Close() }
+
+func (s bundleSink) recollect(m files.Mark) ([]piece, bool, error) {
+	list, there, err := s.Recollect(m)
+	pieces := make([]piece, len(list))
+	for i, e := range list {
+		pieces[i] = piece{path: e.Path, content: e.Content}
+	}
+	return pieces, there, err
+}
 
 func (s bundleSink) exists() bool {
 	_, err := os.Stat(filepath.Join(s.Dir(), "..data"))

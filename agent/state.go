@@ -19,8 +19,9 @@ import (
 )
 
 // stateDir is the directory that holds what must survive a crash: the
-// notifications owed, what is held and what was refused. It is locked while the agent runs. No secret value, nor
-// anything derived from one, is ever in it.
+// notifications owed, what is held, what is in place of it and what was refused. It is
+// locked while the agent runs. No secret value, nor anything derived from one, is ever
+// in it.
 type stateDir struct {
 	root *os.Root
 	lock *os.File
@@ -58,6 +59,8 @@ type state struct {
 	Debts []notify.Debt `json:"debts"`
 	// Held is what checks have refused.
 	Held []heldState `json:"held,omitempty"`
+	// Placed is what outputs hold of which something newer is held.
+	Placed []placedState `json:"placed,omitempty"`
 	// Outputs are the versions that outputs are made of, for a rollback.
 	Outputs []outputState `json:"outputs,omitempty"`
 }

@@ -105,5 +105,6 @@ func stateAgent(b *testing.B, dir string) *Agent {
 	a.restored.Store(&[]notify.Debt{})
 	a.held.Store(&[]heldState{})
 	a.outputs.Store(&[]outputState{})
+	a.placed.Store(&[]placedState{})
 	return a
 }

@@ -118,6 +118,7 @@ func TestADebtIsInTheStateWhoeverHasIt(t *testing.T) {
 	a.restored.Store(&[]notify.Debt{})
 	a.held.Store(&[]heldState{})
 	a.outputs.Store(&[]outputState{})
+	a.placed.Store(&[]placedState{})
 	var owed atomic.Int32
 	var g sync.WaitGroup
 	done := make(chan struct{})

@@ -308,3 +308,58 @@ func TestWhatIsNotExpectedIsHeldEverywhere(t *testing.T) {
 	o.put(`{"password": "two"}`)
 	o.holds("f", "two")
 }
+
+// What is held is no reason for an agent that is killed and started again to keep its
+// pod from being ready: what was published before is in place.
+func TestAnAgentIsReadyAfterAKillWithWhatItHeld(t *testing.T) {
+	o, _ := newServed(t)
+	o.heal = "300ms"
+	conf := `
+files:
+  - {path: DIR/checked, contents: '{{ (secret "db").a }}', check: {command: [/bin/sh, -c, '! grep -q BAD "$0"', "{}"]}}
+  - {path: DIR/expecting, contents: '{{ (secret "ex").a }}'}
+bundles: [{dir: DIR/b, create_dirs: true, explode: db}]
+`
+	o.write(conf)
+	write(t, o.conf, strings.Replace(content(o.conf), "{name: db, id: db}", "{name: db, id: db}, {name: ex, id: db, expect: {keys: [fine]}}", 1))
+	o.put(`{"a": "good", "fine": 1}`)
+	o.agent = secretsd(t, cleanEnv(), "run", "--config", o.conf)
+	o.agent.until("msg=ready")
+	o.put(`{"a": "BAD", "x/y": 1}`)
+	for _, line := range []string{"check refused new content", "cannot render new content", "is not what is expected, holding it"} {
+		o.agent.until(line)
+	}
+	eventually(t, "what is held is written down", func() bool {
+		return strings.Count(content(o.path("state/state.json")), `"mark":`) == 3
+	})
+	o.agent.signal(syscall.SIGKILL)
+	o.agent.wait()
+
+	o.agent = secretsd(t, cleanEnv(), "run", "--config", o.conf)
+	o.agent.until("msg=ready")
+	o.agent.until("new content is held since before the start, keeping what is published")
+	for _, name := range []string{"checked", "expecting", "b/a"} {
+		if got := content(o.path(name)); got != "good" {
+			t.Errorf("%s holds %q", name, got)
+		}
+		if err := os.Chmod(o.path(name), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the mode of "+name+" is put right", func() bool {
+			info, err := os.Stat(o.path(name))
+			return err == nil && info.Mode() == 0o400
+		})
+	}
+	if strings.Contains(o.agent.out.String(), "BAD") || strings.Contains(content(o.path("state/state.json")), "good") {
+		t.Error("a value is in the log or the state")
+	}
+	// So has a wrapper that starts its program with these files.
+	o.agent.signal(syscall.SIGKILL)
+	o.agent.wait()
+	o.agent = secretsd(t, cleanEnv(), "exec", "--log-level=info", "--config", o.conf, "--", "/bin/sh", "-c", `echo "starts with $(cat "$0")"; exec sleep 60`, o.path("expecting"))
+	o.agent.until("starts with good")
+	o.put(`{"a": "better", "fine": 1}`)
+	for _, name := range []string{"checked", "expecting", "b/a"} {
+		o.holds(name, "better")
+	}
+}

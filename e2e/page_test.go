@@ -72,7 +72,7 @@ endpoint:
 telemetry: {listen: "%[5]s"}
 `, f.dir, long, hostile, f.endpoint, telemetry))
 	agent := secretsd(t, cleanEnv(), "run", "--config", f.conf)
-	agent.until("cannot bring file up to date")
+	agent.until("cannot render new content, keeping what is published")
 	agent.until("cannot read secret, trying again")
 	for _, name := range []string{"db", "nothing"} {
 		get(t, "http://"+f.endpoint+"/v1/"+name, content(filepath.Join(f.dir, "web")))

@@ -15,7 +15,11 @@ import (
 // change and comes from no content. The zero Mark fits nothing.
 type Mark string
 
-func (i info) mark() Mark { return Mark(fmt.Sprintf("%x.%x.%x", i.dev, i.ino, i.ctime)) }
+func (i info) mark() Mark { return i.writtenMark() + Mark(fmt.Sprintf(".%x", i.ctime)) }
+
+// writtenMark is the part of the mark that changes only where somebody writes to the
+// file, and not where its mode or owner changes.
+func (i info) writtenMark() Mark { return Mark(fmt.Sprintf("%x.%x.%x", i.dev, i.ino, i.mtime)) }
 
 // Mark returns the mark of the file as it was left when this File last published
 // it or found it right, or "" if it never did.

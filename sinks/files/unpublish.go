@@ -21,14 +21,22 @@ func (g *generation) mark() Mark {
 	if g == nil {
 		return ""
 	}
+	return g.dirs[""].mark() + "." + g.digest(info.mark) + "." + g.writtenMark()
+}
+
+// writtenMark is the part of the mark that changes only where somebody writes to files,
+// makes or removes them. It is the mark's last element.
+func (g *generation) writtenMark() Mark { return g.digest(info.writtenMark) }
+
+func (g *generation) digest(of func(info) Mark) Mark {
 	h := sha256.New()
 	for _, path := range slices.Sorted(maps.Keys(g.dirs)) {
-		_, _ = fmt.Fprintf(h, "%q %s\n", path, g.dirs[path].mark())
+		_, _ = fmt.Fprintf(h, "%q %s\n", path, of(g.dirs[path]))
 	}
 	for _, path := range slices.Sorted(maps.Keys(g.files)) {
-		_, _ = fmt.Fprintf(h, "%q %s\n", path, g.files[path].at.mark())
+		_, _ = fmt.Fprintf(h, "%q %s\n", path, of(g.files[path].at))
 	}
-	return g.dirs[""].mark() + Mark(fmt.Sprintf(".%x", h.Sum(nil)))
+	return Mark(fmt.Sprintf("%x", h.Sum(nil)))
 }
 
 // Remove removes all that is the bundle's from the directory, whatever became of

@@ -1,0 +1,151 @@
+package agent
+
+import (
+	"slices"
+
+	"secretsd/agent/notify"
+	"secretsd/agent/store"
+	"secretsd/sinks/files"
+)
+
+// placedState says what an output holds while something newer is held, as it survives a
+// restart: an agent that starts then cannot make it anew, for a source gives the current
+// version. The mark tells whether it is still there, and comes from no content.
+type placedState struct {
+	Path     string                 `json:"path"`
+	Bundle   bool                   `json:"bundle,omitempty"`
+	Versions []notify.SecretVersion `json:"versions"`
+	Mark     files.Mark             `json:"mark"`
+}
+
+// placed returns what outputs hold for which something newer is held, or all of them.
+// What others hold is made anew by a start, and need not be written down with each
+// change.
+func (a *applier) placed(all bool) []placedState {
+	var list []placedState
+	for _, o := range a.outputs {
+		switch {
+		case o.good == nil && o.placed != nil:
+			list = append(list, *o.placed)
+		case o.good != nil && o.inPlace && (all || a.holds(o)):
+			list = append(list, placedState{Path: o.path, Bundle: o.bundle, Versions: o.named, Mark: o.trace.mark()})
+		}
+	}
+	return list
+}
+
+// holds reports whether something newer than o shows is held.
+func (a *applier) holds(o *output) bool {
+	return o.gate.held != nil || o.refused != nil || slices.ContainsFunc(o.deps, func(name string) bool { return a.unexpected[name] })
+}
+
+// noteUnexpected follows of which secrets a version is held, for it is not what is
+// expected.
+func (a *applier) noteUnexpected(name string, e store.Entry) {
+	if held := e.Held != nil; held != a.unexpected[name] {
+		a.unexpected[name] = held
+		a.unnoted = true
+	}
+}
+
+// recallPlaced takes over what the last agent has left in place.
+func (a *applier) recallPlaced(list []placedState) {
+	a.unnoted = a.unnoted || len(list) > 0
+	for _, st := range list {
+		for _, o := range a.outputs {
+			if o.path == st.Path && o.bundle == st.Bundle {
+				o.placed = &st
+			}
+		}
+	}
+}
+
+// resume is called where new content of o is held, or its secret is: what an agent
+// before has left in place is what o holds then, if it is still there.
+func (a *applier) resume(o *output) {
+	if o.inPlace || o.placed == nil {
+		return
+	}
+	if a.recollect(o, false) {
+		o.inPlace, o.named = true, o.placed.Versions
+		a.log.Info("keeping what was published before the start", "path", o.path, "versions", o.named)
+	}
+}
+
+// resumeHeld does so where o waits for a secret whose current version is held.
+func (a *applier) resumeHeld(o *output, snap *store.Snapshot, name string) {
+	if e, _ := snap.Get(name); e.Version == nil && e.Held != nil {
+		a.resume(o)
+	}
+}
+
+// recollect reports whether what was left in place is there, and puts its mode and owner
+// right, for which no value is needed. If it is not there it is forgotten.
+func (a *applier) recollect(o *output, healing bool) bool {
+	pieces, there, err := o.trace.recollect(o.placed.Mark)
+	if err != nil || !there {
+		if err == nil {
+			a.log.Warn("file is not as it was published before the start, and cannot be repaired while its content is held", "path", o.path)
+		} else {
+			a.log.Warn("cannot look at what was published before the start", attrs(err, "path", o.path)...)
+		}
+		if o.inPlace {
+			o.inPlace, o.named = false, nil
+		}
+		o.placed, a.unnoted = nil, true
+		return false
+	}
+	if len(pieces) == 0 || !o.setModes(pieces) {
+		return true
+	}
+	change, err := o.sink.inspect(pieces)
+	if err == nil && change == files.Attributes {
+		if change, err = o.sink.publish(pieces); err == nil {
+			o.placed.Mark, a.unnoted = o.trace.mark(), true
+			if healing {
+				a.repaired(o, change)
+			} else {
+				a.log.Info("put mode and owner of file right", "path", o.path)
+			}
+		}
+	}
+	if err != nil {
+		a.counted.publishFailures++
+		a.degrade(o, err)
+	}
+	return true
+}
+
+// setModes gives the files of a bundle the modes that they are to have, and reports
+// whether all of them are known: other templates may have made it.
+func (o *output) setModes(pieces []piece) bool {
+	for i := range pieces {
+		p := &pieces[i]
+		at := slices.IndexFunc(o.parts, func(made part) bool { return made.path == p.path })
+		switch {
+		case at >= 0:
+			p.mode = o.parts[at].mode
+		case o.explode != nil:
+			p.mode = o.explode.mode
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// isKept reports whether a secret that was never read, for its current version is not
+// what is expected, keeps nobody waiting: all files that are made of it are in place
+// since before the start. Where there are none the endpoint is all that has it.
+func (p *plan) isKept(name string) bool {
+	used := false
+	for _, o := range p.outputs {
+		if !slices.Contains(o.deps, name) {
+			continue
+		}
+		if used = true; !o.inPlace {
+			return false
+		}
+	}
+	return used
+}
