@@ -76,7 +76,11 @@ func checkEndpoint(cfg *config.Config) error {
 		return nil
 	}
 	var errs []error
+	for i, name := range e.TokenHeaders {
+		errs = append(errs, placed(cfg, endpoint.CheckTokenHeader(name), &e.TokenHeaders[i], &cfg.Endpoint))
+	}
 	opts := endpointOptions(e, nil)
+	opts.TokenHeaders = nil // they have places of their own
 	if e.Listen != "" {
 		errs = append(errs, placed(cfg, opts.Check(), &e.Listen, &cfg.Endpoint))
 	}
