@@ -46,7 +46,7 @@ var (
 	secretVersion  = gauge("secretsd_secret_version_info", "The version in use; always 1.", "secret", "version_id")
 	secretAge      = gauge("secretsd_secret_refresh_age_seconds", "Time since the value was last confirmed to be the right one.", "secret")
 	secretRead     = gauge("secretsd_secret_last_success_timestamp_seconds", "When the secret was last read, in seconds since the epoch.", "secret")
-	secretStale    = gauge("secretsd_secret_stale", "Whether the last due read failed.", "secret")
+	secretStale    = gauge("secretsd_secret_stale", "Whether the last due read failed, but for a secret that may be absent, and is.", "secret")
 	secretHeld     = gauge("secretsd_secret_held", "Whether the current version is not used, because it is not what is expected.", "secret")
 	secretExpired  = gauge("secretsd_secret_expired", "Whether the endpoint has stopped serving the secret, for it is older than max_stale.", "secret")
 	secretPending  = gauge("secretsd_secret_pending_shown", "Whether files and environment show the version at AWSPENDING, for the current one was refused.", "secret")

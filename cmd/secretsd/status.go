@@ -36,7 +36,9 @@ are RFC 3339, versions are version ids.
                           the addresses bound
   secrets[]  name, id, arn, optional, stage, version_id
              confirmed_at, age_seconds, next_refresh
-             stale        the last due read failed: kind, error, hint say why
+             unlabelled   the secret is there, and no version of it at that stage
+             stale        the last due read failed: kind, error, hint say why; but not
+                          of an optional secret that is absent
              expired      the endpoint serves it no longer: older than max_stale
              pending_version_id
                           the version that files and environment show, for the one
@@ -195,12 +197,14 @@ func table(b *strings.Builder, heading string, n int, row func(i int) []string) 
 
 func stateOf(s *agent.SecretStatus) string {
 	switch {
+	case s.Absent():
+		return "absent, optional"
+	case s.Unlabelled && s.Kind == "":
+		return "none at " + s.Stage
 	case s.VersionID == "" && s.Kind == "":
 		return "not read yet"
 	case s.Expired:
 		return "expired, " + cmp.Or(s.Kind, "not confirmed")
-	case s.Absent():
-		return "absent, optional"
 	case s.VersionID == "":
 		return s.Kind
 	case s.Stale:
