@@ -134,6 +134,10 @@ type FileStatus struct {
 	WaitsFor string `json:"waits_for,omitempty"`
 	Error    string `json:"error,omitempty"`
 	Hint     string `json:"hint,omitempty"`
+	// TemplateError says why the file's template, as it is on disk, cannot be used;
+	// the one before is, with new versions too. Empty where it is in use.
+	TemplateError string `json:"template_error,omitempty"`
+	TemplateHint  string `json:"template_hint,omitempty"`
 	// NextTry is when publishing is tried again; zero if that waits for a
 	// change.
 	NextTry time.Time `json:"next_try,omitzero"`
@@ -229,6 +233,9 @@ func (a *Agent) note(snap *store.Snapshot) {
 
 func (o *output) status(now time.Duration, wall time.Time) FileStatus {
 	f := FileStatus{Path: o.path, Bundle: o.bundle, State: FileInPlace, Secrets: o.named, ExpiresAt: o.expires, WaitsFor: o.waiting, inPlace: o.inPlace, deps: o.deps}
+	if err := o.templateErr; err != nil {
+		f.TemplateError, f.TemplateHint = err.Error(), hintOf(err)
+	}
 	switch {
 	case o.skipped:
 		f.State = FileSkipped

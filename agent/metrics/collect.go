@@ -56,6 +56,7 @@ var (
 	fileHeld         = gauge("secretsd_file_held", "Whether new content of the file was refused by a check or could not be rendered, so that the old stays.", "path")
 	fileExpires      = gauge("secretsd_file_certificate_not_after_timestamp_seconds", "When the first of the certificates in the file expires, in seconds since the epoch.", "path")
 	fileDegraded     = gauge("secretsd_file_degraded", "Whether the file cannot be brought up to date.", "path")
+	fileTemplate     = gauge("secretsd_file_template_unusable", "Whether the file's template, as it is on disk, cannot be used, so that the one before stays in use.", "path")
 	executions       = counter("secretsd_template_executions_total", "Templates rendered.")
 	templateFailures = counter("secretsd_template_failures_total", "Templates that could not be rendered, so that their files stayed as they were.")
 	publishes        = counter("secretsd_file_publishes_total", "Files replaced because what they should hold had changed.")
@@ -177,6 +178,7 @@ func (s *State) files(e exposition) {
 		e.show(fileInPlace, truth(f.InPlace), f.Path)
 		e.show(fileDegraded, truth(f.Degraded), f.Path)
 		e.show(fileHeld, truth(f.Held), f.Path)
+		e.show(fileTemplate, truth(f.TemplateUnusable), f.Path)
 		if !f.ExpiresAt.IsZero() {
 			e.show(fileExpires, seconds(f.ExpiresAt), f.Path)
 		}
