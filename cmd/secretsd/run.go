@@ -23,9 +23,10 @@ func newRun(e env) *cobra.Command {
 and goes on doing so until it is told to end. It says "ready" on one line when
 everything is in place.
 
-SIGHUP reads configuration, templates and tokens again; a configuration that is
-wrong changes nothing and says so. SIGTERM and SIGINT finish what is under way
-and end; files stay as they are. A second one ends at once.
+SIGHUP reads configuration, templates and tokens again, and makes sockets again that
+somebody has removed; a configuration that is wrong changes nothing and says so.
+SIGTERM and SIGINT finish what is under way and end; files stay as they are. A second
+one ends at once.
 
 With exec: in the configuration it also runs a program, with secrets in its
 environment, and starts it again when they change or when it ends by itself. At
