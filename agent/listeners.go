@@ -134,7 +134,7 @@ func (l *listeners) prepareServer(ctx context.Context, a *Agent, name, addr stri
 			}
 			if opts.Socket != nil {
 				if err := opts.Socket.Own(); err != nil {
-					a.log.Error("cannot set owner and mode of the endpoint's socket", "error", err, "hint", hintOf(err))
+					a.log.Error("cannot set owner and mode of the endpoint's socket", attrs(err)...)
 				}
 			}
 		})

@@ -238,6 +238,7 @@ bundles: [{dir: DIR/bundle, create_dirs: true, explode: db}]
 	write(t, o.path("edited"), "mine")
 	o.agent.signal(syscall.SIGHUP)
 	o.agent.until("reloaded configuration")
+	o.agent.until("files=1 bundles=0 targets=0")
 	o.gone("dropped")
 	o.gone("dropped.bak")
 	o.gone("bundle/a")

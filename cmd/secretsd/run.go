@@ -138,7 +138,8 @@ func (s *service) reloadOnce(ctx context.Context, a *agent.Agent) {
 	if err == nil {
 		s.level.Set(levelOf(&cfg.Log))
 		s.supervise(a, cfg)
-		s.log.Info("reloaded configuration", "config", cfg.Path(), "secrets", len(cfg.Secrets), "files", len(cfg.Files), "targets", len(cfg.Targets))
+		s.log.Info("reloaded configuration", "config", cfg.Path(), "secrets", len(cfg.Secrets), "files", len(cfg.Files),
+			"bundles", len(cfg.Bundles), "targets", len(cfg.Targets))
 		return
 	}
 	if ctx.Err() != nil {
