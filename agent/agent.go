@@ -221,7 +221,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.notifier.Run(ctx) })
 	g.Go(func() error { a.watcher.run(ctx); return nil })
 	a.listeners.serve(ctx, g)
-	g.Go(func() error { return ended(a.control.server.Serve(a.control), "the control socket") })
+	a.serveControl(g)
 	g.Go(func() error {
 		a.loop(ctx, g)
 		a.apply.checker.running.Wait()
@@ -387,5 +387,6 @@ func (a *Agent) activate(ctx context.Context, g *errgroup.Group, next *build) er
 	a.look(a.store.Snapshot())
 	a.listeners.commit(a.view)
 	a.listeners.serve(ctx, g)
+	a.restoreControl(g)
 	return nil
 }

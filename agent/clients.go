@@ -76,7 +76,11 @@ func checkEndpoint(cfg *config.Config) error {
 		return nil
 	}
 	var errs []error
+	for i, name := range e.TokenHeaders {
+		errs = append(errs, placed(cfg, endpoint.CheckTokenHeader(name), &e.TokenHeaders[i], &cfg.Endpoint))
+	}
 	opts := endpointOptions(e, nil)
+	opts.TokenHeaders = nil // they have places of their own
 	if e.Listen != "" {
 		errs = append(errs, placed(cfg, opts.Check(), &e.Listen, &cfg.Endpoint))
 	}
@@ -131,7 +135,7 @@ func (l *listeners) prepareTokens(a *Agent, cfg *config.Config) (tokenSet, error
 			next[s.client] = kept
 			l.onCommit = append(l.onCommit, func() {
 				if _, err := kept.tokens.Reload(true); err != nil {
-					a.log.Error("cannot read a token of the endpoint again", "client", s.name(), "error", err, "hint", hintOf(err))
+					a.log.Error("cannot read a token of the endpoint again", attrs(err, "client", s.name())...)
 				}
 			})
 			continue
@@ -159,14 +163,14 @@ func (l *listeners) followTokens(log *slog.Logger) {
 		name := (&tokenSource{client: client}).name()
 		changed, err := open.tokens.Reload(false)
 		if err != nil {
-			log.Warn("cannot use a changed token file", "client", name, "error", err, "hint", hintOf(err))
+			log.Warn("cannot use a changed token file", attrs(err, "client", name)...)
 		}
 		if !changed {
 			continue
 		}
 		log.Info("token changed, the old one stays valid for the grace time", "client", name, "grace", open.from.Grace.String())
 		if err := l.tokens.distinct(); err != nil {
-			log.Error("two clients have one token now", "error", err, "hint", hintOf(err))
+			log.Error("two clients have one token now", attrs(err)...)
 		}
 	}
 }

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"secretsd/agent/audit"
 	"secretsd/agent/secret"
 	"secretsd/sinks/endpoint"
@@ -68,14 +70,23 @@ func listenControl(dir string) (net.Listener, error) {
 	if l, ok := ln.(*net.UnixListener); ok {
 		l.SetUnlinkOnClose(false) // its path is another one soon
 	}
-	if err = os.Chmod(temp, 0o600); err == nil {
-		err = os.Rename(temp, path)
-	}
+	bound, err := placeControl(temp, path)
 	if err != nil {
 		_ = ln.Close()
 		return nil, fmt.Errorf("put control socket in place: %w", err)
 	}
-	return &controlListener{Listener: ln, path: path}, nil
+	return &controlListener{Listener: ln, path: path, bound: bound}, nil
+}
+
+func placeControl(temp, path string) (fs.FileInfo, error) {
+	if err := os.Chmod(temp, 0o600); err != nil {
+		return nil, err
+	}
+	bound, err := os.Lstat(temp)
+	if err != nil {
+		return nil, err
+	}
+	return bound, os.Rename(temp, path)
 }
 
 // controlFault explains the one way to fail that is the configuration's.
@@ -114,15 +125,49 @@ func clearSocket(path string) error {
 	return nil
 }
 
-// controlListener takes its socket away when it is closed.
+// controlListener takes its socket away when it is closed, unless another one has
+// taken its place.
 type controlListener struct {
 	net.Listener
-	path string
+	path  string
+	bound fs.FileInfo
+}
+
+func (l *controlListener) inPlace() bool {
+	there, err := os.Lstat(l.path)
+	return err == nil && os.SameFile(there, l.bound)
 }
 
 func (l *controlListener) Close() error {
-	_ = os.Remove(l.path)
+	if l.inPlace() {
+		_ = os.Remove(l.path)
+	}
 	return l.Listener.Close()
+}
+
+// restoreControl makes the control socket again where somebody has removed or
+// replaced it, so that the commands find the agent. That it cannot be made leaves
+// everything else as it is.
+func (a *Agent) restoreControl(g *errgroup.Group) {
+	lost, ok := a.control.Listener.(*controlListener)
+	if !ok || lost.inPlace() {
+		return
+	}
+	ln, err := listenControl(filepath.Dir(lost.path))
+	if err != nil {
+		a.log.Error("cannot make the control socket again, which somebody has removed or replaced", attrs(err, "path", lost.path)...)
+		return
+	}
+	a.log.Warn("made the control socket again, which somebody had removed or replaced", "path", lost.path)
+	a.control.Listener = ln
+	a.serveControl(g)
+	_ = lost.Close()
+}
+
+// serveControl has the control socket answer.
+func (a *Agent) serveControl(g *errgroup.Group) {
+	server, ln := a.control.server, a.control.Listener
+	g.Go(func() error { return ended(server.Serve(ln), "the control socket") })
 }
 
 type peerKey struct{}

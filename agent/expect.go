@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -53,10 +54,20 @@ func present(fields map[string]json.RawMessage, key string) error {
 	switch {
 	case !ok:
 		return fmt.Errorf("it has no key %q", key)
-	case string(raw) == `""`, string(raw) == "null":
+	case isEmpty(raw):
 		return fmt.Errorf("its key %q is empty", key)
 	}
 	return nil
+}
+
+// isEmpty reports whether a JSON value holds nothing. A number or false is something.
+func isEmpty(raw json.RawMessage) bool {
+	switch raw[0] {
+	case '{', '[':
+		return len(bytes.TrimSpace(raw[1:len(raw)-1])) == 0
+	default:
+		return string(raw) == `""` || string(raw) == "null"
+	}
 }
 
 // checkPEM tests the pair and the dates of certificates.

@@ -63,6 +63,8 @@ func TestWhatVersionsAreTestedFor(t *testing.T) {
 		{"json with a canary", "{json: true}", `{"a": "canary`, 0, "not a JSON object"},
 		{"keys", "{keys: [a, b]}", `{"a": 1, "b": "x", "c": null}`, 0, ""},
 		{"keys that are missing", "{keys: [a, b, c]}", `{"a": "", "b": null}`, 0, "its key \"a\" is empty\nits key \"b\" is empty\nit has no key \"c\""},
+		{"keys that hold nothing", "{keys: [a, b]}", "{\"a\": {}, \"b\": [ \n]}", 0, "its key \"a\" is empty\nits key \"b\" is empty"},
+		{"keys that hold little", "{keys: [a, b, c, d, e]}", `{"a": 0, "b": false, "c": {"": null}, "d": [null], "e": " "}`, 0, ""},
 		{"size", "{min_bytes: 3}", "abc", 0, ""},
 		{"too small", "{min_bytes: 4}", "abc", 0, "fewer than 4 bytes"},
 		{"pair", pair, tls(cert, key), 0, ""},

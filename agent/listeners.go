@@ -121,9 +121,12 @@ func (l *listeners) prepareEndpoint(ctx context.Context, a *Agent, cfg *config.C
 	return l.prepareServer(ctx, a, socketListener, e.Socket.Path, opts, top)
 }
 
-// prepareServer keeps or binds one of the endpoint's servers.
+// prepareServer keeps or binds one of the endpoint's servers. A socket that somebody
+// has removed or replaced is made again, for nobody finds the one that is served.
 func (l *listeners) prepareServer(ctx context.Context, a *Agent, name, addr string, opts endpoint.Options, top *endpoint.Tokens) error {
-	if kept := l.running[name]; kept != nil && kept.addr == addr {
+	kept := l.running[name]
+	same := kept != nil && kept.addr == addr
+	if same && kept.server.InPlace() {
 		l.next[name] = kept
 		l.onCommit = append(l.onCommit, func() {
 			if err := kept.server.Configure(opts, top, l.view); err != nil {
@@ -131,7 +134,7 @@ func (l *listeners) prepareServer(ctx context.Context, a *Agent, name, addr stri
 			}
 			if opts.Socket != nil {
 				if err := opts.Socket.Own(); err != nil {
-					a.log.Error("cannot set owner and mode of the endpoint's socket", "error", err, "hint", hintOf(err))
+					a.log.Error("cannot set owner and mode of the endpoint's socket", attrs(err)...)
 				}
 			}
 		})
@@ -143,6 +146,11 @@ func (l *listeners) prepareServer(ctx context.Context, a *Agent, name, addr stri
 	}
 	l.next[name] = &listener{addr: addr, bound: srv.Addr().String(), server: srv,
 		serve: srv.Serve, stop: srv.StopListening, shutdown: srv.Shutdown}
+	if same {
+		l.onCommit = append(l.onCommit, func() {
+			a.log.Warn("made the endpoint's socket again, which somebody had removed or replaced", "path", addr)
+		})
+	}
 	if opts.Socket == nil && !onLoopback(addr) {
 		l.onCommit = append(l.onCommit, func() {
 			a.log.Warn("the endpoint can be reached from other machines: tokens and secrets cross the network in plain text", "listen", addr)

@@ -115,6 +115,8 @@ func (m *markup) secrets(list []SecretStatus, now time.Time) {
 			state, why = coloured(fine, "absent, optional"), ""
 		case s.VersionID == "" && s.Kind != "":
 			state = coloured(bad, s.Kind)
+		case s.Unlabelled:
+			state = coloured(fine, "none at "+s.Stage)
 		case s.VersionID == "":
 			state = coloured(warn, "not read yet")
 		case s.Stale:
@@ -150,6 +152,10 @@ func (m *markup) files(list []FileStatus, now time.Time) {
 		if !f.NextTry.IsZero() {
 			text += ", again in " + ago(f.NextTry.Sub(now))
 		}
+		state := coloured(tones[f.State], text) + explained(f.Error, f.Hint)
+		if f.TemplateError != "" {
+			state += "<br>" + coloured(bad, "template cannot be used, keeping the one before") + explained(f.TemplateError, f.TemplateHint)
+		}
 		var from []string
 		for _, v := range f.Secrets {
 			from = append(from, html.EscapeString(v.Name)+" "+code(v.VersionID))
@@ -157,7 +163,7 @@ func (m *markup) files(list []FileStatus, now time.Time) {
 		for _, v := range f.Held {
 			from = append(from, "held: "+html.EscapeString(v.Name)+" "+code(v.VersionID))
 		}
-		row(html.EscapeString(f.Path), cell(coloured(tones[f.State], text)+explained(f.Error, f.Hint)), cell(strings.Join(from, "<br>")))
+		row(html.EscapeString(f.Path), cell(state), cell(strings.Join(from, "<br>")))
 	}
 }
 

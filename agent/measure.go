@@ -30,7 +30,7 @@ func (a *Agent) measure() metrics.State {
 			Age: time.Duration(s.AgeSeconds * float64(time.Second)), Stale: s.Stale, Expired: s.Expired, Held: s.Held != "", Pending: s.Pending != "", Failures: s.failures})
 	}
 	for _, f := range st.Files {
-		m.Files = append(m.Files, metrics.File{Path: f.Path, InPlace: f.inPlace, Degraded: f.State == FileDegraded, Held: f.State == FileHeld, ExpiresAt: f.ExpiresAt})
+		m.Files = append(m.Files, metrics.File{Path: f.Path, InPlace: f.inPlace, Degraded: f.State == FileDegraded, Held: f.State == FileHeld, TemplateUnusable: f.TemplateError != "", ExpiresAt: f.ExpiresAt})
 	}
 	a.seen.mu.Lock()
 	defer a.seen.mu.Unlock()

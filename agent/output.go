@@ -110,8 +110,9 @@ type output struct {
 	expires time.Time
 	// collectAt is when a bundle has a generation to remove, or 0.
 	collectAt time.Duration
-	// templateErr is why a changed template is not used, as the log has said it.
-	templateErr string
+	// templateErr is why the template, as it is on disk, is not used, as the log has
+	// said it; nil while the one in use is that.
+	templateErr error
 	// err is why the output is degraded, nil if it is not.
 	err      error
 	failures int

@@ -14,7 +14,7 @@ func (a *applier) retemplate() {
 	changed, fresh := a.touched(), false
 	for _, o := range a.outputs {
 		// One that is broken may be so for a file that was not known of.
-		if o.templateErr == "" && !slices.ContainsFunc(o.templates, func(path string) bool { return changed[path] }) {
+		if o.templateErr == nil && !slices.ContainsFunc(o.templates, func(path string) bool { return changed[path] }) {
 			continue
 		}
 		if !fresh {
@@ -23,14 +23,18 @@ func (a *applier) retemplate() {
 		}
 		next, err := o.parse()
 		if err != nil {
-			if o.templateErr != err.Error() {
+			if o.templateErr == nil || o.templateErr.Error() != err.Error() {
 				a.log.Error("cannot use a changed template, keeping the one in use", attrs(err, "path", o.path)...)
 			}
-			o.templateErr = err.Error()
+			o.templateErr = err
 			continue
 		}
-		o.templateErr = ""
+		mended := o.templateErr != nil
+		o.templateErr = nil
 		if next.source == o.source {
+			if mended {
+				a.log.Info("template can be used again, and is as it was", "path", o.path)
+			}
 			continue
 		}
 		a.log.Info("template changed", "path", o.path, "templates", o.templates)
@@ -45,21 +49,19 @@ func (a *applier) retemplate() {
 }
 
 // touched returns the template files that are not as they were when it looked
-// last, as far as that shows without reading them. One that cannot be looked at
-// counts as it was.
+// last, as far as that shows without reading them. One that is gone is looked for
+// after events have settled, so that no editor is between two steps of saving it.
 func (a *applier) touched() map[string]bool {
 	touched, now := map[string]bool{}, map[string]fs.FileInfo{}
 	for _, o := range a.outputs {
 		for _, path := range o.templates {
-			if now[path] != nil {
+			if _, done := now[path]; done {
 				continue
 			}
-			info, err := os.Stat(path)
-			if err != nil {
-				info = a.looked[path]
-			}
+			info, _ := os.Stat(path) // nil where it is gone: reading it says why
+			before, known := a.looked[path]
 			now[path] = info
-			touched[path] = info != nil && !sameFile(a.looked[path], info)
+			touched[path] = !known || (before == nil) != (info == nil) || info != nil && !sameFile(before, info)
 		}
 	}
 	a.looked = now
@@ -67,7 +69,7 @@ func (a *applier) touched() map[string]bool {
 }
 
 func sameFile(a, b fs.FileInfo) bool {
-	return a != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
 // templateFiles returns the files that templates are in.

@@ -62,6 +62,9 @@ type SecretStatus struct {
 	Stage string `json:"stage,omitempty"`
 	// VersionID is the version in use; empty if none was ever read.
 	VersionID string `json:"version_id,omitempty"`
+	// Unlabelled says that the secret is there and that none of its versions is at
+	// Stage, as AWSPREVIOUS before the first rotation: templates see an empty text.
+	Unlabelled bool `json:"unlabelled,omitempty"`
 	// Pending is the version at AWSPENDING where files and environment show it in
 	// place of VersionID, which was refused.
 	Pending string `json:"pending_version_id,omitempty"`
@@ -76,7 +79,7 @@ type SecretStatus struct {
 	// past.
 	NextRefresh time.Time `json:"next_refresh,omitzero"`
 	// Stale says that the last due read failed, and Expired that the endpoint
-	// has stopped serving the value for it.
+	// has stopped serving the value for it. What is absent, and may be, is neither.
 	Stale   bool `json:"stale"`
 	Expired bool `json:"expired,omitempty"`
 	// Kind and Error say why the last read failed.
@@ -91,9 +94,10 @@ type SecretStatus struct {
 	failures map[string]uint64
 }
 
-// Absent reports whether there is no such secret, and need not be.
+// Absent reports whether there is no such secret, or no version of it at its stage,
+// and need not be.
 func (s *SecretStatus) Absent() bool {
-	return s.Optional && s.VersionID == "" && s.Kind == secret.NotFound.String()
+	return s.Optional && s.VersionID == "" && (s.Kind == secret.NotFound.String() || s.Unlabelled && s.Kind == "")
 }
 
 // The states of a file.
@@ -130,6 +134,10 @@ type FileStatus struct {
 	WaitsFor string `json:"waits_for,omitempty"`
 	Error    string `json:"error,omitempty"`
 	Hint     string `json:"hint,omitempty"`
+	// TemplateError says why the file's template, as it is on disk, cannot be used;
+	// the one before is, with new versions too. Empty where it is in use.
+	TemplateError string `json:"template_error,omitempty"`
+	TemplateHint  string `json:"template_hint,omitempty"`
 	// NextTry is when publishing is tried again; zero if that waits for a
 	// change.
 	NextTry time.Time `json:"next_try,omitzero"`
@@ -225,6 +233,9 @@ func (a *Agent) note(snap *store.Snapshot) {
 
 func (o *output) status(now time.Duration, wall time.Time) FileStatus {
 	f := FileStatus{Path: o.path, Bundle: o.bundle, State: FileInPlace, Secrets: o.named, ExpiresAt: o.expires, WaitsFor: o.waiting, inPlace: o.inPlace, deps: o.deps}
+	if err := o.templateErr; err != nil {
+		f.TemplateError, f.TemplateHint = err.Error(), hintOf(err)
+	}
 	switch {
 	case o.skipped:
 		f.State = FileSkipped
@@ -285,6 +296,7 @@ func secretStatus(c *schedule, e store.Entry, plan refreshPlan, now time.Duratio
 	if e.Version != nil {
 		s.ARN, s.VersionID, s.ConfirmedAt = e.Version.ARN, e.Version.VersionID, e.ConfirmedAt
 		s.AgeSeconds = (now - e.Confirmed).Round(time.Millisecond).Seconds()
+		s.Unlabelled = e.Version.VersionID == ""
 		s.Expired = e.Err != nil && now-e.Confirmed > maxStale
 	}
 	if e.Pending != nil {
@@ -301,6 +313,9 @@ func secretStatus(c *schedule, e store.Entry, plan refreshPlan, now time.Duratio
 	}
 	if s.Unsettled = e.Unsettled != nil; s.Unsettled && e.Err == nil {
 		s.Kind, s.Error, s.Hint = secret.KindOf(e.Unsettled.Err).String(), e.Unsettled.Err.Error(), hintOf(e.Unsettled.Err)
+	}
+	if s.Absent() {
+		s.Stale, s.Expired = false, false
 	}
 	for k, n := range plan.failed {
 		s.failures[secret.Kind(k).String()] = n

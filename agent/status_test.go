@@ -102,3 +102,46 @@ files: [{path: DIR/none/out, contents: x}]`)); err == nil {
 		}
 	})
 }
+
+// TestWhatMayBeAbsentIsNotStale holds that status, page and metrics say of a secret
+// that need not be there what is true: there is none, and nobody has to act.
+func TestWhatMayBeAbsentIsNotStale(t *testing.T) {
+	runAgent(t, `
+refresh: {interval: 1m, max_stale: 1h}
+secrets:
+- {name: db, id: prod/db}
+- {name: maybe, id: prod/maybe, required: false}
+- {name: before, id: prod/db, stage: AWSPREVIOUS, required: false}
+- {name: needed, id: prod/db, stage: AWSPREVIOUS}
+- {name: late, id: prod/late}
+`, func(r *running) { must(t, r.svc.Put("prod/db", "one")) }, func(r *running) {
+		r.after(2 * time.Hour)
+		st := r.agent.Status()
+		for i, want := range []struct{ absent, unlabelled, stale bool }{{}, {absent: true}, {absent: true, unlabelled: true}, {unlabelled: true}, {stale: true}} {
+			s := &st.Secrets[i]
+			if s.Absent() != want.absent || s.Unlabelled != want.unlabelled || s.Stale != want.stale || s.Expired {
+				t.Errorf("%s: want %+v, got %+v", s.Name, want, s)
+			}
+		}
+		_, metrics := r.health("/metrics")
+		for name, stale := range map[string]string{"db": "0", "maybe": "0", "before": "0", "needed": "0", "late": "1"} {
+			if want := `secretsd_secret_stale{secret="` + name + `"} ` + stale; !strings.Contains(metrics, want) {
+				t.Errorf("/metrics lacks %s", want)
+			}
+		}
+		page := askPage(r.agent, "/", "127.0.0.1:1", "localhost:1").Body.String()
+		if n := strings.Count(page, "absent, optional"); n != 2 || !strings.Contains(page, "none at AWSPREVIOUS") || strings.Contains(page, "not read yet</span>") {
+			t.Errorf("the page says %d times that one is absent:\n%s", n, page)
+		}
+
+		r.svc.SetFault(func(string, string) *local.Fault {
+			return &local.Fault{Code: "AccessDeniedException", Message: "not authorized", Status: 400}
+		})
+		r.after(2 * time.Minute)
+		for _, s := range r.agent.Status().Secrets {
+			if !s.Stale || s.Absent() || s.Kind != "denied" {
+				t.Errorf("of what cannot be read nothing is known: %+v", s)
+			}
+		}
+	})
+}

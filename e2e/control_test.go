@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -204,4 +205,102 @@ targets: [{name: hook, splay: 1h, command: [/bin/sh, -c, 'echo "$SECRETSD_REASON
 		t.Fatalf("refresh ended with %d:\n%s", code, out)
 	}
 	eventually(t, "the hook is told", func() bool { return content(f.file+".told") == "manual two\n" })
+}
+
+// TestSocketsThatVanishedAreMadeAgain removes both sockets of a running agent, or puts
+// others in their place, and reloads it.
+func TestSocketsThatVanishedAreMadeAgain(t *testing.T) {
+	f := newFixture(t)
+	own := filepath.Join(f.dir, "s")
+	f.configure(`{{ secret "db" }}`, fmt.Sprintf("endpoint: {socket: {path: %s, mode: '0660'}, clients: [{name: me, uids: [%d], secrets: ['*']}]}\n", own, os.Geteuid()))
+	agent := f.run()
+	control := filepath.Join(f.dir, "state", "control.sock")
+	answers := func(when string) {
+		t.Helper()
+		if out, code := runTo(t, cleanEnv(), "status", "--config", f.conf); code != 0 || !strings.Contains(out, "socket "+own) {
+			t.Errorf("%s status ends with %d:\n%s", when, code, out)
+		}
+		out, err := exec.Command(need(t, "curl"), "-s", "--unix-socket", own, "http://localhost/secretsmanager/get?secretId=db").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), `"VersionId"`) {
+			t.Errorf("%s the endpoint answers %v\n%s", when, err, out)
+		}
+	}
+	reloads := 0
+	reload := func() {
+		t.Helper()
+		agent.signal(syscall.SIGHUP)
+		reloads++
+		eventually(t, "the agent has reloaded", func() bool { return strings.Count(agent.out.String(), "reloaded configuration") == reloads })
+	}
+	const again = "socket again, which somebody had removed or replaced"
+	answers("at the start")
+	reload()
+	answers("after a reload")
+	if strings.Contains(agent.out.String(), again) {
+		t.Error("sockets in their place were made again")
+	}
+
+	for _, path := range []string{own, control} {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reload()
+	answers("after both had vanished")
+	if info, err := os.Lstat(own); err != nil || info.Mode() != os.ModeSocket|0o660 {
+		t.Errorf("the socket is %v %v", info, err)
+	}
+	if info, err := os.Lstat(control); err != nil || info.Mode() != os.ModeSocket|0o600 {
+		t.Errorf("the control socket is %v %v", info, err)
+	}
+	for _, path := range []string{own, control} {
+		if n := strings.Count(agent.out.String(), again+`" path=`+path+"\n"); n != 1 {
+			t.Errorf("of %s it was said %d times:\n%s", path, n, agent.out.String())
+		}
+		dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path + ".dead", Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dead.SetUnlinkOnClose(false)
+		if err := errors.Join(dead.Close(), os.Rename(path+".dead", path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reload()
+	answers("after both had been replaced")
+
+	agent.signal(syscall.SIGTERM)
+	if out, code := agent.wait(); code != 0 {
+		t.Errorf("the agent ends with %d:\n%s", code, out)
+	}
+	for _, path := range []string{own, control} {
+		if _, err := os.Lstat(path); err == nil {
+			t.Errorf("%s outlives the agent", path)
+		}
+	}
+}
+
+// TestAControlSocketOfSomebodyElseStays: a reload does not take its place, and all
+// else goes on.
+func TestAControlSocketOfSomebodyElseStays(t *testing.T) {
+	f := newFixture(t)
+	f.configure(`{{ secret "db" }}`, "")
+	agent := f.run()
+	control := filepath.Join(f.dir, "state", "control.sock")
+	if err := os.Remove(control); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := new(net.ListenConfig).Listen(context.Background(), "unix", control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	agent.signal(syscall.SIGHUP)
+	agent.until("somebody listens on it")
+	agent.until("reloaded configuration")
+	agent.signal(syscall.SIGTERM)
+	agent.wait()
+	if _, err := os.Lstat(control); err != nil {
+		t.Errorf("the agent has removed it: %v", err)
+	}
 }

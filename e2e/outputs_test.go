@@ -238,6 +238,7 @@ bundles: [{dir: DIR/bundle, create_dirs: true, explode: db}]
 	write(t, o.path("edited"), "mine")
 	o.agent.signal(syscall.SIGHUP)
 	o.agent.until("reloaded configuration")
+	o.agent.until("files=1 bundles=0 targets=0")
 	o.gone("dropped")
 	o.gone("dropped.bak")
 	o.gone("bundle/a")
@@ -282,8 +283,15 @@ func TestATemplateThatChangesIsReloadedAlone(t *testing.T) {
 	o.agent.until("cannot use a changed template, keeping the one in use")
 	o.put(`{"a": 2}`)
 	o.holds("one", "changed=2")
+	if s := o.status(); !strings.Contains(s, "in place, template unusable") || !strings.Contains(s, "keeps the template before: ") || !strings.Contains(s, "nonsense") {
+		t.Errorf("status says\n%s", s)
+	}
 	write(t, o.path("one.tmpl"), `mended={{ (secret "db").a }}`)
 	o.holds("one", "mended=2")
+	if err := os.Remove(o.path("one.tmpl")); err != nil {
+		t.Fatal(err)
+	}
+	o.agent.until("no such file")
 	if strings.Contains(o.agent.out.String(), "reloaded configuration") {
 		t.Error("the whole configuration was reloaded")
 	}

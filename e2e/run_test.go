@@ -132,6 +132,15 @@ func TestTheEndpointsTokenFollowsItsFile(t *testing.T) {
 	if status, _ := get(t, url, old); status != 403 {
 		t.Errorf("after a reload the old token is answered with %d", status)
 	}
+	if err := os.Remove(tokenFile); err != nil {
+		t.Fatal(err)
+	}
+	agent.signal(syscall.SIGHUP)
+	agent.until("cannot read a token of the endpoint again")
+	agent.until(`hint="clients that look for their token find none: put the file back`)
+	if status, _ := get(t, url, "0123456789abcdef0123456789abcdef"); status != 200 {
+		t.Errorf("the token whose file has gone is answered with %d", status)
+	}
 }
 
 // TestACrashLosesNoNotification kills the agent between publishing and telling:

@@ -143,7 +143,8 @@ type Secret struct {
 type Expect struct {
 	// JSON says that the text is a JSON object.
 	JSON bool `yaml:"json"`
-	// Keys are keys that the JSON object has, with values that are not empty.
+	// Keys are keys that the JSON object has, with values that are not empty: not "",
+	// null, {} or [].
 	Keys []string `yaml:"keys"`
 	// PEMPair is a certificate and the private key that belongs to it.
 	PEMPair *PEMPair `yaml:"pem_pair"`

@@ -195,7 +195,6 @@ func TestFaults(t *testing.T) {
 		{"endpoint without a port", minimal + "endpoint: {token_file: /t, listen: 127.0.0.1}\n", `endpoint.listen: "127.0.0.1" is no address`},
 		{"token mode", minimal + "endpoint: {token_file: {path: /t, mode: \"0444\"}}\n", `endpoint.token_file.mode: want "0400" or "0440"`},
 		{"prefix", minimal + "endpoint: {token_file: /t, path_prefix: v1}\n", `endpoint.path_prefix: "v1" does not begin with /`},
-		{"header", minimal + "endpoint: {token_file: /t, token_headers: ['a b']}\n", `endpoint.token_headers: "a b" is no header name`},
 		{"no connections", minimal + "endpoint: {token_file: /t, max_connections: 0}\n", `endpoint.max_connections: want at least 1`},
 		{"any signature for nobody", minimal + "endpoint:\n  clients: [{name: a, token_file: /a, secrets: [x]}]\n  unsafe_any_signature: true\n", `agent.yaml:5: endpoint.unsafe_any_signature: there is no token_file, nor token_env, so that nobody's rights would apply`},
 		{"any signature over a socket", minimal + "endpoint: {token_file: /t, socket: {path: /s}, unsafe_any_signature: true}\n", `agent.yaml:3: endpoint.unsafe_any_signature: it is about programs that come over TCP`},

@@ -25,10 +25,11 @@ type Endpoint struct {
 	// OnDemand lets clients read secrets that are not configured. Default: they
 	// cannot.
 	OnDemand *OnDemand `yaml:"on_demand"`
-	// PathPrefix is the prefix of the path style. Default: /v1/.
+	// PathPrefix is the prefix of the path style. The endpoint's own paths, such as
+	// /ping, stay its own whatever the prefix. Default: /v1/.
 	PathPrefix string `yaml:"path_prefix"`
-	// TokenHeaders are the headers a token may come in. Default:
-	// X-Aws-Parameters-Secrets-Token and X-Vault-Token.
+	// TokenHeaders are the headers a token may come in, but for those that HTTP or
+	// proxies use themselves. Default: X-Aws-Parameters-Secrets-Token and X-Vault-Token.
 	TokenHeaders []string `yaml:"token_headers"`
 	// AllowedHosts are Host header values accepted beside localhost and
 	// loopback addresses.

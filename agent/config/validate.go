@@ -30,6 +30,7 @@ func (c *Config) validate() []error {
 	v.exec()
 	v.endpoint()
 	v.rest()
+	v.listeners()
 	return v.errs
 }
 

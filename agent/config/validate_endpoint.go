@@ -34,16 +34,31 @@ func (v *validator) endpoint() {
 	v.tokenFile(&e.TokenFile, up, "endpoint.token_file")
 	v.clients(e)
 	v.onDemand(e.OnDemand, up)
-	if !strings.HasPrefix(e.PathPrefix, "/") {
-		v.fault(&e.PathPrefix, up, "", "endpoint.path_prefix: %q does not begin with /", e.PathPrefix)
-	}
 	v.anySignature(e, up)
 	if e.MaxConnections < 1 {
 		v.fault(&e.MaxConnections, up, "", "endpoint.max_connections: want at least 1")
 	}
-	for i, h := range e.TokenHeaders {
-		if !headerName.MatchString(h) {
-			v.fault(&e.TokenHeaders[i], up, "", "endpoint.token_headers: %q is no header name", h)
+	v.pathPrefix(e, up)
+}
+
+// endpointPaths are the endpoint's own, which it answers whatever the prefix is.
+var endpointPaths = []string{"/ping", "/secretsmanager/get", "/secretsd/secrets", "/secretsd/refresh"}
+
+// pathPrefix holds that no secret is asked for by a path that means something else:
+// its reader would take "healthy", or a list, for the secret.
+func (v *validator) pathPrefix(e *Endpoint, up []any) {
+	if !strings.HasPrefix(e.PathPrefix, "/") {
+		v.fault(&e.PathPrefix, up, "", "endpoint.path_prefix: %q does not begin with /", e.PathPrefix)
+		return
+	}
+	for i := range v.c.Secrets {
+		s := &v.c.Secrets[i]
+		for _, own := range endpointPaths {
+			id, is := strings.CutPrefix(own, e.PathPrefix)
+			if is && id != "" && (id == s.Name || id == s.ID) {
+				v.fault(&e.PathPrefix, up, "choose another prefix, such as /v1/, or give the secret another name",
+					"endpoint.path_prefix: secrets[%d] cannot be read at %s, which is the endpoint's own", i, own)
+			}
 		}
 	}
 }
@@ -108,9 +123,6 @@ func (v *validator) onDemand(d *OnDemand, up []any) {
 		v.fault(&d.Interval, up, "", "endpoint.on_demand.interval: %s is longer than refresh.max_stale, %s", d.Interval.Std(), v.c.Refresh.MaxStale.Std())
 	}
 }
-
-// headerName is a token of RFC 9110, section 5.6.2.
-var headerName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 
 // tokenFile checks a token file, if one is named.
 func (v *validator) tokenFile(f *TokenFile, up []any, key string) {

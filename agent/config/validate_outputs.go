@@ -11,7 +11,8 @@ import (
 
 // outputs checks files and bundles: each path is written by one of them only.
 func (v *validator) outputs() {
-	taken := v.ownFiles()
+	own := v.ownFiles()
+	taken := maps.Clone(own)
 	claim := func(field *string, up []any, key, what string) {
 		if *field == "" {
 			return
@@ -58,6 +59,7 @@ func (v *validator) outputs() {
 			}
 		}
 	}
+	v.apart(taken, own)
 	v.vars()
 }
 
@@ -72,35 +74,20 @@ func (v *validator) bundle(b *Bundle, key string) {
 		}
 		if strings.Count(e.Name, "{}") != 1 {
 			v.fault(&e.Name, []any{e, b}, `for example name: "{}.txt"`, "%s.explode.name: %q has no {} for the key, or more than one", key, e.Name)
+		} else if why, hint := unfit(strings.Replace(e.Name, "{}", "key", 1)); why != "" {
+			v.fault(&e.Name, []any{e, b}, hint, "%s.explode.name: %s", key, why)
 		}
 	}
-	paths := map[string]int{}
+	taken := map[string]claim{}
 	for j := range b.Files {
 		f, key := &b.Files[j], fmt.Sprintf("%s.files[%d]", key, j)
-		v.below(&f.Path, []any{f, b}, key+".path")
-		if first, taken := paths[f.Path]; taken && f.Path != "" {
-			v.fault(&f.Path, []any{f, b}, "", "%s.path: %s is already the path of files[%d]", key, f.Path, first)
+		if v.below(&f.Path, []any{f, b}, key+".path") {
+			v.distinct(taken, b, j, key+".path")
 		}
-		paths[f.Path] = j
 		v.template(&f.TemplateSource, []any{f, b}, key)
 	}
 	v.check(b.Check, up, key+".check")
 	v.notified(b.Notify, up, key)
-}
-
-// below holds that a path stays below a bundle's directory, and off the names
-// that the bundle itself uses.
-func (v *validator) below(p *string, up []any, key string) {
-	switch {
-	case *p == "":
-		v.fault(p, up, "", "%s: missing", key)
-	case path.IsAbs(*p) || !filepath.IsLocal(*p):
-		v.fault(p, up, "give a path below the bundle's directory, such as tls.crt", "%s: %s leads out of the directory", key, *p)
-	case path.Clean(*p) != *p:
-		v.fault(p, up, "write "+path.Clean(*p), "%s: %q is not a plain path", key, *p)
-	case strings.HasPrefix(*p, "..") || strings.Contains(*p, "/.."):
-		v.fault(p, up, `names that begin with ".." are the bundle's own`, "%s: %s", key, *p)
-	}
 }
 
 func (v *validator) check(c *Check, up []any, key string) {

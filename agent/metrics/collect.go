@@ -46,7 +46,7 @@ var (
 	secretVersion  = gauge("secretsd_secret_version_info", "The version in use; always 1.", "secret", "version_id")
 	secretAge      = gauge("secretsd_secret_refresh_age_seconds", "Time since the value was last confirmed to be the right one.", "secret")
 	secretRead     = gauge("secretsd_secret_last_success_timestamp_seconds", "When the secret was last read, in seconds since the epoch.", "secret")
-	secretStale    = gauge("secretsd_secret_stale", "Whether the last due read failed.", "secret")
+	secretStale    = gauge("secretsd_secret_stale", "Whether the last due read failed, but for a secret that may be absent, and is.", "secret")
 	secretHeld     = gauge("secretsd_secret_held", "Whether the current version is not used, because it is not what is expected.", "secret")
 	secretExpired  = gauge("secretsd_secret_expired", "Whether the endpoint has stopped serving the secret, for it is older than max_stale.", "secret")
 	secretPending  = gauge("secretsd_secret_pending_shown", "Whether files and environment show the version at AWSPENDING, for the current one was refused.", "secret")
@@ -56,6 +56,7 @@ var (
 	fileHeld         = gauge("secretsd_file_held", "Whether new content of the file was refused by a check or could not be rendered, so that the old stays.", "path")
 	fileExpires      = gauge("secretsd_file_certificate_not_after_timestamp_seconds", "When the first of the certificates in the file expires, in seconds since the epoch.", "path")
 	fileDegraded     = gauge("secretsd_file_degraded", "Whether the file cannot be brought up to date.", "path")
+	fileTemplate     = gauge("secretsd_file_template_unusable", "Whether the file's template, as it is on disk, cannot be used, so that the one before stays in use.", "path")
 	executions       = counter("secretsd_template_executions_total", "Templates rendered.")
 	templateFailures = counter("secretsd_template_failures_total", "Templates that could not be rendered, so that their files stayed as they were.")
 	publishes        = counter("secretsd_file_publishes_total", "Files replaced because what they should hold had changed.")
@@ -177,6 +178,7 @@ func (s *State) files(e exposition) {
 		e.show(fileInPlace, truth(f.InPlace), f.Path)
 		e.show(fileDegraded, truth(f.Degraded), f.Path)
 		e.show(fileHeld, truth(f.Held), f.Path)
+		e.show(fileTemplate, truth(f.TemplateUnusable), f.Path)
 		if !f.ExpiresAt.IsZero() {
 			e.show(fileExpires, seconds(f.ExpiresAt), f.Path)
 		}

@@ -95,6 +95,9 @@ type File struct {
 	InPlace, Degraded bool
 	// Held says that new content was refused by a check, or could not be rendered.
 	Held bool
+	// TemplateUnusable says that its template on disk cannot be used, and the one
+	// before is.
+	TemplateUnusable bool
 	// ExpiresAt is when the first of its certificates does, or zero.
 	ExpiresAt time.Time
 }

@@ -36,7 +36,7 @@ func whole() metrics.State {
 			{Name: "db", VersionID: "v-1", Age: 90 * time.Second, ConfirmedAt: at, Stale: true, Expired: true, Pending: true, Failures: map[string]uint64{"denied": 2, "throttled": 0}},
 			{Name: hostile},
 		},
-		Files:   []metrics.File{{Path: "/run/a", InPlace: true}, {Path: "/run/b", Degraded: true, Held: true, ExpiresAt: time.Unix(1700000000, 0)}},
+		Files:   []metrics.File{{Path: "/run/a", InPlace: true}, {Path: "/run/b", Degraded: true, Held: true, TemplateUnusable: true, ExpiresAt: time.Unix(1700000000, 0)}},
 		Targets: []metrics.Target{{Name: "app", Owed: true, OwedSince: at, Unconfirmed: true, Outcomes: map[string]uint64{"delivered": 3, "failed": 1}}, {Name: "idle"}},
 		AWS: metrics.AWS{
 			Calls:     map[string]map[string]uint64{"GetSecretValue": {"ok": 7, "denied": 2}, "AssumeRole": {"ok": 1}},
@@ -125,6 +125,8 @@ func TestExpositionSaysTheState(t *testing.T) {
 		"secretsd_secret_held secret=a\"b\\c\nd} 1\n�é":                      0,
 		"secretsd_file_held path=/run/a":                                     0,
 		"secretsd_file_held path=/run/b":                                     1,
+		"secretsd_file_template_unusable path=/run/a":                        0,
+		"secretsd_file_template_unusable path=/run/b":                        1,
 		"secretsd_file_certificate_not_after_timestamp_seconds path=/run/b":  1700000000,
 		"secretsd_template_executions_total":                                 11,
 		"secretsd_template_failures_total":                                   6,

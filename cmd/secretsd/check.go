@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -56,8 +57,7 @@ files hold now is not shown. Exit code 4 means that some secrets could not be re
 					fmt.Fprintf(e.stdout, "note: target %s rolls back: right where the previous credential still works, as with alternating users, wrong with single-user rotation\n", t.Name)
 				}
 			}
-			_, err = fmt.Fprintf(e.stdout, "%s is valid: %s, %s, %s\n", path,
-				count(len(cfg.Secrets), "secret"), count(len(cfg.Files), "file"), count(len(cfg.Targets), "target"))
+			_, err = fmt.Fprintf(e.stdout, "%s is valid: %s\n", path, contents(cfg))
 			return err
 		},
 	}
@@ -117,6 +117,16 @@ func printPreview(w io.Writer, p *agent.Preview) error {
 		}
 	}
 	return nil
+}
+
+// contents says how much there is in a configuration, and of bundles only where
+// there are any.
+func contents(cfg *config.Config) string {
+	parts := []string{count(len(cfg.Secrets), "secret"), count(len(cfg.Files), "file")}
+	if n := len(cfg.Bundles); n > 0 {
+		parts = append(parts, count(n, "bundle"))
+	}
+	return strings.Join(append(parts, count(len(cfg.Targets), "target")), ", ")
 }
 
 func count(n int, what string) string {

@@ -23,9 +23,10 @@ func newRun(e env) *cobra.Command {
 and goes on doing so until it is told to end. It says "ready" on one line when
 everything is in place.
 
-SIGHUP reads configuration, templates and tokens again; a configuration that is
-wrong changes nothing and says so. SIGTERM and SIGINT finish what is under way
-and end; files stay as they are. A second one ends at once.
+SIGHUP reads configuration, templates and tokens again, and makes sockets again that
+somebody has removed; a configuration that is wrong changes nothing and says so.
+SIGTERM and SIGINT finish what is under way and end; files stay as they are. A second
+one ends at once.
 
 With exec: in the configuration it also runs a program, with secrets in its
 environment, and starts it again when they change or when it ends by itself. At
@@ -138,7 +139,8 @@ func (s *service) reloadOnce(ctx context.Context, a *agent.Agent) {
 	if err == nil {
 		s.level.Set(levelOf(&cfg.Log))
 		s.supervise(a, cfg)
-		s.log.Info("reloaded configuration", "config", cfg.Path(), "secrets", len(cfg.Secrets), "files", len(cfg.Files), "targets", len(cfg.Targets))
+		s.log.Info("reloaded configuration", "config", cfg.Path(), "secrets", len(cfg.Secrets), "files", len(cfg.Files),
+			"bundles", len(cfg.Bundles), "targets", len(cfg.Targets))
 		return
 	}
 	if ctx.Err() != nil {

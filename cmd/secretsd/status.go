@@ -36,7 +36,9 @@ are RFC 3339, versions are version ids.
                           the addresses bound
   secrets[]  name, id, arn, optional, stage, version_id
              confirmed_at, age_seconds, next_refresh
-             stale        the last due read failed: kind, error, hint say why
+             unlabelled   the secret is there, and no version of it at that stage
+             stale        the last due read failed: kind, error, hint say why; but not
+                          of an optional secret that is absent
              expired      the endpoint serves it no longer: older than max_stale
              pending_version_id
                           the version that files and environment show, for the one
@@ -52,6 +54,8 @@ are RFC 3339, versions are version ids.
              held[]       the same of what a check or a target has refused
              expires_at   of the first of its certificates
              error, hint, next_try
+             template_error, template_hint
+                          why the template on disk cannot be used; the one before is
   targets[]  name, kind, state
              owed_since, attempts, next_attempt, last_told, last_outcome
              unconfirmed  it did not confirm, after the last step of its ladder
@@ -127,8 +131,13 @@ func printStatus(w io.Writer, st *agent.Status, now time.Time, wide bool) error 
 	})
 	table(&b, "FILE\tSTATE\tVERSIONS", len(st.Files), func(i int) []string {
 		f := &st.Files[i]
+		state := strings.ReplaceAll(f.State, "_", " ") + prefixed(" for ", f.WaitsFor)
+		if f.TemplateError != "" {
+			state += ", template unusable"
+		}
 		writeFault(&faults, "file", f.Path, f.Error, f.Hint)
-		return []string{f.Path, strings.ReplaceAll(f.State, "_", " ") + prefixed(" for ", f.WaitsFor), versionsOf(f.Secrets)}
+		writeFault(&faults, "file", f.Path, prefixed("keeps the template before: ", f.TemplateError), f.TemplateHint)
+		return []string{f.Path, state, versionsOf(f.Secrets)}
 	})
 	table(&b, "TARGET\tKIND\tSTATE\tOWED\tFAILED", len(st.Targets), func(i int) []string {
 		t := &st.Targets[i]
@@ -195,12 +204,14 @@ func table(b *strings.Builder, heading string, n int, row func(i int) []string) 
 
 func stateOf(s *agent.SecretStatus) string {
 	switch {
+	case s.Absent():
+		return "absent, optional"
+	case s.Unlabelled && s.Kind == "":
+		return "none at " + s.Stage
 	case s.VersionID == "" && s.Kind == "":
 		return "not read yet"
 	case s.Expired:
 		return "expired, " + cmp.Or(s.Kind, "not confirmed")
-	case s.Absent():
-		return "absent, optional"
 	case s.VersionID == "":
 		return s.Kind
 	case s.Stale:

@@ -36,6 +36,20 @@ func sampleStatus(now time.Time) *agent.Status {
 	}
 }
 
+func TestStatesOfSecretsThatAreNotThere(t *testing.T) {
+	for want, s := range map[string]agent.SecretStatus{
+		"not read yet":        {},
+		"absent, optional":    {Optional: true, Stage: "AWSPREVIOUS", Unlabelled: true},
+		"none at AWSPREVIOUS": {Stage: "AWSPREVIOUS", Unlabelled: true},
+		"denied":              {Optional: true, Stage: "AWSPREVIOUS", Unlabelled: true, Kind: "denied", Stale: true},
+		"not_found":           {Kind: "not_found", Stale: true},
+	} {
+		if got := stateOf(&s); got != want {
+			t.Errorf("%+v is %q, want %q", s, got, want)
+		}
+	}
+}
+
 func TestStatusForPeople(t *testing.T) {
 	now := time.Now()
 	var got strings.Builder

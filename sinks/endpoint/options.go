@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"net/textproto"
+	"slices"
 	"strings"
 	"time"
 )
@@ -182,15 +183,35 @@ func (s *settings) setHeaders(names []string) error {
 	}
 	var errs []error
 	for _, name := range names {
-		if !isHeaderName(name) || strings.EqualFold(name, "Host") {
-			errs = append(errs, withHint("name a header such as X-Vault-Token",
-				"take the token from header %q: no header can be called that", name))
+		if err := CheckTokenHeader(name); err != nil {
+			errs = append(errs, err)
 			continue
 		}
 		s.tokenHeaders = append(s.tokenHeaders, textproto.CanonicalMIMEHeaderKey(name))
 	}
 	return errors.Join(errs...)
 }
+
+// CheckTokenHeader returns why no token can come in the header of that name, with
+// a hint, or nil.
+func CheckTokenHeader(name string) error {
+	why, is := "", func(other string) bool { return strings.EqualFold(name, other) }
+	switch {
+	case !isHeaderName(name):
+		why = "no header can be called that"
+	case slices.ContainsFunc(forwardedHeaders, is):
+		why = "requests that have it are refused, for they come through a proxy or from a browser"
+	case slices.ContainsFunc(framingHeaders, is):
+		why = "it has a meaning of its own in HTTP, and a request with a token there is none"
+	default:
+		return nil
+	}
+	return withHint("name a header such as X-Vault-Token", "take the token from header %q: %s", name, why)
+}
+
+// framingHeaders are those that net/http itself acts on, or takes out, whatever
+// they hold.
+var framingHeaders = []string{"Host", "Content-Length", "Transfer-Encoding", "Expect"}
 
 // isHeaderName reports whether name is a token (RFC 9110, 5.6.2).
 func isHeaderName(name string) bool {

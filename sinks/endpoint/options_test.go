@@ -68,6 +68,28 @@ func TestOptionsThatCannotWork(t *testing.T) {
 	}
 }
 
+// TestTokenHeadersThatNeverArrive holds that just those headers are refused in
+// which no client can bring a token.
+func TestTokenHeadersThatNeverArrive(t *testing.T) {
+	for name, arrives := range map[string]bool{
+		"X-Foo": true, "x_foo": true, "Authorization": true, "Cookie": true, "Connection": true, "Te": true, "Upgrade": true,
+		"host": false, "Content-Length": false, "transfer-encoding": false, "Expect": false,
+		"X-Forwarded-For": false, "forwarded": false, "Via": false, "Sec-Fetch-Site": false,
+	} {
+		err := endpoint.CheckTokenHeader(name)
+		if arrives != (err == nil) || err != nil && hint(err) == "" {
+			t.Errorf("%s: got %v with hint %q", name, err, hint(err))
+		}
+		if !arrives {
+			continue
+		}
+		s := start(t, endpoint.Options{TokenHeaders: []string{name}}, noReads(t), entry(version("MyTest", defaultVersion, secret.StageCurrent)))
+		if got := do(t, s, "GET", "/v1/MyTest", name+": "+token); got.status != 200 {
+			t.Errorf("a token in %s is answered with status %d", name, got.status)
+		}
+	}
+}
+
 func TestConfigureChangesNothingOnError(t *testing.T) {
 	s := start(t, endpoint.Options{}, noReads(t), entry(version("MyTest", defaultVersion, secret.StageCurrent)))
 	if err := s.Configure(endpoint.Options{PathPrefix: "no", TokenHeaders: []string{"X-Foo"}}, fixedTokens(t), nil); err == nil {

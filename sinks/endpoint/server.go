@@ -100,6 +100,13 @@ func bindError(listen string, err error) error {
 // asked for.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
+// InPlace reports whether clients that come now find the server: false where
+// somebody has removed or replaced its socket.
+func (s *Server) InPlace() bool {
+	l, ok := s.listener.(*socketListener)
+	return !ok || l.inPlace()
+}
+
 // Configure replaces headers, prefix, hosts, limits, clients and tokens in one
 // step, and with them the view, unless v is nil; the requests under way keep the
 // old ones. Listen, Timeouts, Logger, Observe and Connections belong to the

@@ -200,10 +200,15 @@ type socketListener struct {
 // Addr returns the path clients connect to, which is not the one that was bound.
 func (l *socketListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
+func (l *socketListener) inPlace() bool {
+	there, err := os.Lstat(l.path)
+	return err == nil && os.SameFile(there, l.bound)
+}
+
 // Close removes the socket first, so that nobody finds it dead.
 func (l *socketListener) Close() error {
 	l.once.Do(func() {
-		if there, err := os.Lstat(l.path); err == nil && os.SameFile(there, l.bound) {
+		if l.inPlace() {
 			_ = os.Remove(l.path)
 		}
 	})

@@ -234,7 +234,10 @@ func (t *Tokens) Reload(endGrace bool) (changed bool, err error) {
 		}
 	}
 	for i := range t.files {
-		if errs[i] != nil {
+		if errors.Is(errs[i], fs.ErrNotExist) {
+			errs[i] = withHint("clients that look for their token find none: put the file back, with the same token or another",
+				"keep the token in use: %w", errs[i])
+		} else if errs[i] != nil {
 			errs[i] = fmt.Errorf("keep the token in use: %w", errs[i])
 		} else if read[i].digest != old.current[i].digest {
 			changed = true

@@ -222,6 +222,9 @@ func (s *BundleSpec) validate() error {
 	if s.Dir == string(filepath.Separator) || strings.ContainsRune(s.Dir, 0) {
 		return refused("use directory", s.Dir, "it cannot hold a bundle", directoryHint)
 	}
+	if err := fitNames(s.Dir); err != nil {
+		return err
+	}
 	if s.Mode.Perm()&0o500 != 0o500 || s.Mode&0o022 != 0 {
 		return refused("set mode of generations in", s.Dir, "the owner has to read and search them and nobody else may write",
 			`write it as in "0700" or "0750"`)

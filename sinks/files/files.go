@@ -217,6 +217,9 @@ func (s *Spec) validate() error {
 	if s.InPlace && s.CreateDirs {
 		return refused("create directories for", s.Path, "a file that is written in place is there already", "leave out create_dirs or method: inplace")
 	}
+	if err := fitNames(s.Path); err != nil {
+		return err
+	}
 	if s.Backup && len(BackupName(base)) > maxName {
 		return failed("use path", BackupName(s.Path), unix.ENAMETOOLONG)
 	}
@@ -224,6 +227,17 @@ func (s *Spec) validate() error {
 		return refused("use path", s.Path, `names that begin with ".." are kept for temporary files`, "choose another file name")
 	}
 	return validAttributes(s.Path, s.Mode, s.UID, s.GID)
+}
+
+// fitNames refuses a path with a name in it that no file can have. With CreateDirs
+// nothing else would before the first Publish.
+func fitNames(path string) error {
+	for name := range strings.SplitSeq(path, string(filepath.Separator)) {
+		if len(name) > maxName {
+			return failed("use path", path, unix.ENAMETOOLONG)
+		}
+	}
+	return nil
 }
 
 func validAttributes(path string, mode fs.FileMode, uid, gid int) error {

@@ -19,6 +19,8 @@ import (
 type Staged struct {
 	// Path is that of the file, or of the directory that stands for a bundle's.
 	Path string
+	// dir is the directory that the staged one, which is called name, lies in. Errors
+	// name dir: a name that is another each time would make each a new one.
 	dir  *os.File
 	name string
 	// own is the directory itself. It is locked (flock(2)) as long as it is in
@@ -132,7 +134,7 @@ func stage(dir int, path, name string, entries []Entry, uid, gid int) (*Staged, 
 func (s *Staged) fill(dir int, entries []Entry, uid, gid int) error {
 	fd, err := openAt(dir, s.name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
-		return failed("open", s.Path, err)
+		return failed("open what was staged in", s.dir.Name(), err)
 	}
 	s.own = fd
 	_ = lockStaged(fd) // a file system without locks is used without
@@ -156,7 +158,7 @@ func (s *Staged) fill(dir int, entries []Entry, uid, gid int) error {
 }
 
 func (s *Staged) notGiven(err error) error {
-	return failedWith("give to the check's user", s.Path, err, unix.EPERM, "the agent needs CAP_CHOWN for a check that runs as another user")
+	return failedWith("give to the check's user what was staged in", s.dir.Name(), err, unix.EPERM, "the agent needs CAP_CHOWN for a check that runs as another user")
 }
 
 func (s *Staged) write(fd int, e *Entry) error {
@@ -169,13 +171,13 @@ func (s *Staged) write(fd int, e *Entry) error {
 			continue
 		}
 		if err != nil {
-			return failed("create directory in", s.Path, err)
+			return failed("stage a directory in", s.dir.Name(), err)
 		}
 		s.made = append(s.made, e.Path[:i])
 	}
 	out, err := openAt(fd, e.Path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
 	if err != nil {
-		return failed("create file in", s.Path, err)
+		return failed("stage a file in", s.dir.Name(), err)
 	}
 	file := os.NewFile(uintptr(out), e.Path)
 	s.made = append(s.made, e.Path)
@@ -184,7 +186,7 @@ func (s *Staged) write(fd int, e *Entry) error {
 		err = fchmod(out, stagedFile)
 	}
 	if err = errors.Join(err, file.Close()); err != nil {
-		return failed("write file in", s.Path, plain(err))
+		return failed("write a staged file in", s.dir.Name(), plain(err))
 	}
 	return nil
 }
@@ -195,7 +197,7 @@ func (s *Staged) Remove() error {
 	defer s.letGo()
 	conn, err := s.dir.SyscallConn()
 	if err != nil {
-		return fmt.Errorf("remove %s: %w", s.Path, err)
+		return fmt.Errorf("remove what was staged in %s: %w", s.dir.Name(), err)
 	}
 	var failure error
 	err = conn.Control(func(fd uintptr) { failure = s.remove(int(fd)) })

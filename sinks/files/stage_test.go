@@ -67,6 +67,26 @@ func TestStagedBundles(t *testing.T) {
 	must(t, b.Close())
 }
 
+// TestAFailedStagingIsTheSameEachTime holds that errors, which are logged once, have
+// nothing in them that is another at the next try, and that nothing is left.
+func TestAFailedStagingIsTheSameEachTime(t *testing.T) {
+	dir := memoryDir(t)
+	b, err := files.New().OpenBundle(bundleSpec(dir))
+	must(t, err)
+	deep := strings.Repeat(strings.Repeat("d", 250)+"/", 20) + "f" // no system call takes as long a path
+	said := map[string]bool{}
+	for range 3 {
+		_, err := b.Stage([]files.Entry{{Path: "a", Content: []byte(canary)}, {Path: deep, Content: []byte(canary)}}, -1, -1)
+		refuses(t, err, "stage a directory in "+dir+": file name too long", "255")
+		said[err.Error()] = true
+		contains(t, dir)
+	}
+	if len(said) != 1 {
+		t.Errorf("it says %v", said)
+	}
+	must(t, b.Close())
+}
+
 // TestStagedFilesCanBeAnotherUsers takes root.
 func TestStagedFilesCanBeAnotherUsers(t *testing.T) {
 	if os.Geteuid() != 0 {
