@@ -77,7 +77,9 @@ func checkEndpoint(cfg *config.Config) error {
 	}
 	var errs []error
 	for i, name := range e.TokenHeaders {
-		errs = append(errs, placed(cfg, endpoint.CheckTokenHeader(name), &e.TokenHeaders[i], &cfg.Endpoint))
+		if err := endpoint.CheckTokenHeader(name); err != nil {
+			errs = append(errs, placed(cfg, fmt.Errorf("endpoint.token_headers: %w", err), &e.TokenHeaders[i], &cfg.Endpoint))
+		}
 	}
 	opts := endpointOptions(e, nil)
 	opts.TokenHeaders = nil // they have places of their own

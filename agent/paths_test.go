@@ -62,9 +62,9 @@ endpoint:
 		"agent.yaml:4: open " + r.dir + "/new/" + long + ": use path",
 		"agent.yaml:5: open " + r.dir + "/" + long + "/x: use path",
 		"agent.yaml:7: open bundle " + r.dir + "/newer/" + long + ": use path",
-		`agent.yaml:14: take the token from header "via": requests that have it are refused`,
-		`agent.yaml:15: take the token from header "a b": no header can be called that`,
-		`agent.yaml:16: take the token from header "Content-Length": it has a meaning of its own in HTTP`,
+		`agent.yaml:14: endpoint.token_headers: take the token from header "via": requests that have it are refused`,
+		`agent.yaml:15: endpoint.token_headers: take the token from header "a b": no header can be called that`,
+		`agent.yaml:16: endpoint.token_headers: take the token from header "Content-Length": it has a meaning of its own in HTTP`,
 	} {
 		if len(faults) != 6 || !strings.Contains(faults[i], want) {
 			t.Errorf("%v\nlacks %s in line %d of 6", err, want, i+1)

@@ -61,7 +61,7 @@ func badStarts() []badStart {
 		{what: "cache size", ours: onDemand("max_entries: 0"), peer: peerGood + cache + "cache_size = 0\n", token: contractToken,
 			code: 3, says: "endpoint.on_demand.max_entries: want at least 1", peerSays: general},
 		{what: "headers", ours: ours("listen", "token_headers: ['']\n  , listen"), peer: peerGood + security + "ssrf_headers = []\n", token: contractToken,
-			code: 3, says: `endpoint.token_headers: "" is no header name`, peerSays: "can't be empty"},
+			code: 3, says: `endpoint.token_headers: take the token from header "": no header can be called that`, peerSays: "can't be empty"},
 		{what: "token variables", ours: ours("[AWS_TOKEN]", "[]"), peer: peerGood + security + "ssrf_env_variables = []\n", token: contractToken,
 			code: 3, says: "there is no token_file, nor token_env", peerSays: "can't be empty"},
 	}
