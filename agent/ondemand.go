@@ -146,18 +146,19 @@ func (o *onDemand) poke() {
 // read answers for ref from what is known, or by one read that all who ask
 // meanwhile share. It waits only where nothing is known, or for a refresh.
 func (o *onDemand) read(ctx context.Context, ref secret.Ref, interval time.Duration, refresh bool) (endpoint.Answer, error) {
-	return o.readSince(ctx, ref, interval, refresh, time.Time{})
-}
-
-// readSince does the same, but for a refresh a read will do that began at since or
-// later, and has ended.
-func (o *onDemand) readSince(ctx context.Context, ref secret.Ref, interval time.Duration, refresh bool, since time.Time) (endpoint.Answer, error) {
 	if len(ref.Stage) > maxStageLen || len(ref.VersionID) > maxVersionIDLen {
 		return endpoint.Answer{}, &secret.Error{Kind: secret.Invalid, Op: "GetSecretValue", ID: ref.ID, Status: 400,
 			Code: "ValidationException", Message: "versionStage or versionId is longer than the service allows."}
 	}
 	o.mu.Lock()
-	if e := o.known[ref]; refresh && e != nil && e.reading == nil && endedSince(e.triedAt, since) {
+	return o.await(ctx, ref, interval, refresh)
+}
+
+// readBeside answers for ref by what was read since another stage of the secret
+// was, or by a read of its own: at most one for each of the other's.
+func (o *onDemand) readBeside(ctx context.Context, ref secret.Ref, interval time.Duration, other time.Time) (endpoint.Answer, error) {
+	o.mu.Lock()
+	if e := o.known[ref]; e != nil && e.reading == nil && !e.triedAt.Before(other) {
 		defer o.mu.Unlock()
 		e.asked = o.clock()
 		if e.err != nil {
@@ -165,7 +166,7 @@ func (o *onDemand) readSince(ctx context.Context, ref secret.Ref, interval time.
 		}
 		return e.answer(o.clock(), o.limits.stale)
 	}
-	return o.await(ctx, ref, interval, refresh)
+	return o.await(ctx, ref, interval, true)
 }
 
 // await joins or starts the read that the answer needs, and waits for it. It

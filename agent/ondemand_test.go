@@ -305,21 +305,3 @@ func TestAFloodOfIDsCrowdsOutNoSecret(t *testing.T) {
 		}
 	})
 }
-
-// TestAReadOnDemandThatEndedMeanwhileIsShared is the same for what is not configured.
-func TestAReadOnDemandThatEndedMeanwhileIsShared(t *testing.T) {
-	src := newFakeSource()
-	ref := secret.Current("s")
-	src.set(ref, "v1", "x")
-	demanding(t, src, func(o *onDemand) {
-		began, before := time.Now(), src.count()
-		for i, since := range []time.Time{began.Add(-time.Second), began, began.Add(-time.Second), {}, began.Add(time.Second)} {
-			if ans, err := o.readSince(context.Background(), ref, time.Minute, true, since); err != nil || ans.Version.VersionID != "v1" {
-				t.Errorf("%+v %v", ans, err)
-			}
-			if n, want := src.count()-before, []int{1, 1, 1, 2, 3}[i]; n != want {
-				t.Errorf("after question %d: %d reads, want %d", i, n, want)
-			}
-		}
-	})
-}

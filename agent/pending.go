@@ -73,8 +73,7 @@ func (a *Agent) readPending(ctx context.Context, p *pendingHunt, current endpoin
 	if p == nil || p.denied || turn.Sub(current.Confirmed) >= negativeAge {
 		return nil
 	}
-	// At most one read for each of the current version.
-	ans, err := a.onDemand.readSince(ctx, p.ref, p.interval, true, current.Confirmed)
+	ans, err := a.onDemand.readBeside(ctx, p.ref, p.interval, current.Confirmed)
 	key := p.ref.ID + "\x00" + p.ref.RoleARN
 	switch {
 	case err != nil && secret.KindOf(err) == secret.Denied:

@@ -402,3 +402,29 @@ func TestARefusedVersionThatIsNotSettledIsNoAnswer(t *testing.T) {
 		}
 	})
 }
+
+// TestAVersionThatBecameCurrentUnseenStaysRefused: between a restart and the first read
+// of AWSPENDING that works a rotation ends and the next begins. Whoever is refused with
+// what is current by then is given what is pending, and a further restart knows it.
+func TestAVersionThatBecameCurrentUnseenStaysRefused(t *testing.T) {
+	for _, since := range []time.Duration{0, 100 * time.Millisecond, 400 * time.Millisecond, 800 * time.Millisecond} {
+		t.Run(since.String(), func(t *testing.T) {
+			shownPending(t, shownSecret, func(r *running, first string) {
+				r.noPending("InternalFailure")
+				r.restart(shownSecret)
+				time.Sleep(since)
+				r.svc.SetFault(nil)
+				r.finish(first, pendingOne)
+				r.pend(pendingTwo, "three")
+				if got := r.refused(pendingOne); got.VersionID != pendingTwo {
+					t.Errorf("the answer is %+v", got)
+				}
+				before := r.published()
+				r.restart(shownSecret)
+				if r.file("out") != "three" || r.published() != before {
+					t.Errorf("after a restart the file holds %q, and was written %d times", r.file("out"), r.published()-before)
+				}
+			})
+		})
+	}
+}

@@ -178,7 +178,7 @@ func (r *refresher) startRounds(due []*schedule) {
 	groups := map[group][]*schedule{}
 	add := func(s *schedule) {
 		if s.reading == nil {
-			s.reading, s.triedAt = make(chan struct{}), time.Now()
+			s.reading = make(chan struct{})
 			key := group{s.region, s.ref.RoleARN}
 			groups[key] = append(groups[key], s)
 		}
@@ -255,8 +255,8 @@ func (r *refresher) fetcher() fetcher {
 }
 
 // readNow joins the read of name in flight, or starts one, and returns when its
-// outcome is in the store or ctx is done. A read that began at since or later, and
-// has ended, will do as well; where since is zero none will.
+// outcome is in the store or ctx is done. One that has ended will do as well if it has
+// confirmed the version at since or later; where since is zero none will.
 func (r *refresher) readNow(ctx context.Context, name string, since time.Time) error {
 	select {
 	case <-r.started:
@@ -270,7 +270,7 @@ func (r *refresher) readNow(ctx context.Context, name string, since time.Time) e
 		return context.Canceled
 	}
 	if s.reading == nil {
-		if endedSince(s.triedAt, since) {
+		if e, _ := r.store.Snapshot().Get(name); !since.IsZero() && !e.ConfirmedAt.Before(since) {
 			r.mu.Unlock()
 			return nil
 		}
@@ -285,11 +285,6 @@ func (r *refresher) readNow(ctx context.Context, name string, since time.Time) e
 		return ctx.Err()
 	}
 }
-
-// endedSince reports whether what was tried at a time, and is over, will do for
-// whoever asks for a read that began at since or later; a zero since asks for one of
-// its own.
-func endedSince(tried, since time.Time) bool { return !since.IsZero() && !tried.Before(since) }
 
 // reading returns the channel that is closed when the read of name in flight
 // has ended, or nil if there is none.

@@ -100,6 +100,9 @@ type hunted struct {
 	// spurns says that what was refused is the pending version that files showed, so
 	// that the current one will do.
 	spurns bool
+	// afresh says that the current version may have moved unseen, so that only a read
+	// which began after the question tells it.
+	afresh bool
 	// pending is the version at AWSPENDING, where found is refused and it is not.
 	pending *secret.Version
 }
@@ -137,8 +140,11 @@ func (a *Agent) hunt(ctx context.Context, q endpoint.Query, refused []string, ho
 	if err != nil {
 		return hunted{}, err
 	}
-	refused = a.refresh.andUnsettled(p, refused)
-	h := hunted{found: had, before: had.Version.VersionID, spurns: a.refresh.shows(p, refused)}
+	all := a.refresh.andUnsettled(p, refused)
+	h := hunted{found: had, before: had.Version.VersionID, spurns: a.refresh.shows(p, all)}
+	// What files show while it is unsettled, and is refused by now, was pending before.
+	h.afresh = h.spurns || len(all) > len(refused)
+	refused = all
 	if h.hasOther(refused) {
 		h.changed = true
 		return h, nil
@@ -146,9 +152,9 @@ func (a *Agent) hunt(ctx context.Context, q endpoint.Query, refused []string, ho
 	began, end := time.Now(), a.clock()+how.limit
 	for gap := huntFirst; ; gap = min(2*gap, huntMost) {
 		turn := time.Now()
-		had, err = a.readAgain(ctx, q, once || h.spurns, gap/2)
+		had, err = a.readAgain(ctx, q, once || h.afresh, gap/2)
 		switch {
-		case err == nil && h.spurns && had.Confirmed.Before(began):
+		case err == nil && h.afresh && had.Confirmed.Before(began):
 			h.found = had // from before the end of a rotation, perhaps
 		case err == nil:
 			a.weigh(ctx, &h, p, had, refused, turn)

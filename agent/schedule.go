@@ -38,8 +38,6 @@ type schedule struct {
 	// reading is closed when the read in flight has entered the store; nil when
 	// there is none.
 	reading chan struct{}
-	// triedAt is when the last read began, the one in flight too.
-	triedAt time.Time
 	// seen are the version ids that were current once, newest last.
 	seen []string
 	// confirming is the version id that a second read has to name again.

@@ -152,7 +152,7 @@ func (a *Agent) Read(ctx context.Context, q endpoint.Query) (endpoint.Answer, er
 	var ans endpoint.Answer
 	refresh := q.Refresh && a.limits.allow(want)
 	if want != s.ref {
-		ans, err = a.onDemand.readSince(ctx, want, s.interval, refresh, q.Since)
+		ans, err = a.onDemand.read(ctx, want, s.interval, refresh)
 	} else {
 		ans, err = a.readConfigured(ctx, r, s, refresh, q.Since)
 	}

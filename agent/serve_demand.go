@@ -42,7 +42,7 @@ func (a *Agent) readOnDemand(ctx context.Context, r *resolver, q endpoint.Query)
 	if want.Stage == "" && want.VersionID == "" {
 		want.Stage = secret.StageCurrent
 	}
-	ans, err := a.onDemand.readSince(ctx, want, conf.Interval.Std(), q.Refresh && a.limits.allow(want), q.Since)
+	ans, err := a.onDemand.read(ctx, want, conf.Interval.Std(), q.Refresh && a.limits.allow(want))
 	if err != nil {
 		return endpoint.Answer{}, err
 	}

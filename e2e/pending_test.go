@@ -46,7 +46,7 @@ func startRotating(t *testing.T, secrets, rest string) *rotating {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, err := io.ReadAll(req.Body)
 		if err != nil {
-			t.Error(err)
+			return // the agent was killed while it asked
 		}
 		if r.denied.Load() && req.Header.Get("X-Amz-Target") == "secretsmanager.GetSecretValue" && bytes.Contains(body, []byte(`"AWSPENDING"`)) {
 			w.Header().Set("Content-Type", "application/x-amz-json-1.1")

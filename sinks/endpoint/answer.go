@@ -54,8 +54,9 @@ type Query struct {
 	Role string
 	// Refresh asks for a read from the service whatever is known.
 	Refresh bool
-	// Since is from when on a read of somebody else's will do for Refresh. Where it is
-	// zero only one that is still under way does.
+	// Since is from when on somebody else's read will do for Refresh, where it has
+	// brought an answer. Where it is zero only one that is still under way does. It
+	// may be ignored.
 	Since time.Time
 	// Rights are the client's. Read answers [ErrForbidden] for what they do not
 	// allow, without asking the service: decided once by id, and where the
