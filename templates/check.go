@@ -131,17 +131,17 @@ func (c *checker) failed(n parse.Node, err error) {
 func (c *checker) joined() error {
 	rank := map[string]int{c.t.main.name: 0}
 	for _, err := range c.errs {
-		if _, ok := rank[err.Name]; !ok {
-			rank[err.Name] = len(rank)
+		if _, ok := rank[err.File]; !ok {
+			rank[err.File] = len(rank)
 		}
 	}
 	slices.SortStableFunc(c.errs, func(a, b *Error) int {
-		return cmp.Or(cmp.Compare(rank[a.Name], rank[b.Name]), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
+		return cmp.Or(cmp.Compare(rank[a.File], rank[b.File]), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
 	})
 	errs := make([]error, 0, len(c.errs))
 	for _, err := range c.errs {
 		if len(errs) == maxErrors {
-			errs = append(errs, &Error{Name: c.t.main.name, Msg: "there are more errors"})
+			errs = append(errs, &Error{Place: Place{File: c.t.main.name}, Msg: "there are more errors"})
 			break
 		}
 		errs = append(errs, err)

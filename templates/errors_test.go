@@ -101,13 +101,45 @@ func TestParseReportsEverythingWithItsPlace(t *testing.T) {
 			t.Errorf("an unknown function in %d parentheses is accepted", n)
 		}
 	}
-	_, err := templates.Parse(templates.Options{Name: "agent.yaml", Line: 7, Text: "{{ now }}\n{{ expandenv }}{{ template \"x\" }}"})
+	text := "{{ now }}\n{{ expandenv }}{{ template \"x\" }}"
+	_, err := templates.Parse(templates.Options{Name: "agent.yaml", Place: block(text, 7, 6), Text: text})
 	var joined interface{ Unwrap() []error }
 	if !errors.As(err, &joined) || len(joined.Unwrap()) != 3 {
 		t.Fatalf("want all three errors: %v", err)
 	}
-	if got, want := joined.Unwrap()[1].Error(), `agent.yaml:8: function "expandenv" is not defined`; got != want {
+	if got, want := joined.Unwrap()[1].Error(), `agent.yaml:8:10: function "expandenv" is not defined`; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// block returns where a text stands that begins on a line of a file, all of its lines
+// indented.
+func block(text string, line, indent int) func(offset int) (int, int) {
+	return func(offset int) (int, int) {
+		before := text[:offset]
+		return line + strings.Count(before, "\n"), indent + offset - strings.LastIndex(before, "\n")
+	}
+}
+
+func TestWhatHasNoPlaceInTheFileIsSaidWithinTheText(t *testing.T) {
+	// As of a value on line 22 whose first line alone is written as it is.
+	place := func(offset int) (int, int) {
+		if offset < 3 {
+			return 22, 15 + offset
+		}
+		return 22, 0
+	}
+	for _, row := range []struct{ text, want string }{
+		{"a\nb\n{{ now }}", `agent.yaml:22: contents, line 3, column 4: function "now" is not defined`},
+		{"a\nb\n{{ $x }}", `agent.yaml:22: contents, line 3: undefined variable "$x"`},
+		{"a\nb\n{{ secret\n", `agent.yaml:22: contents, line 4: unclosed action started on line 3 of contents`},
+		{"a\n{{ secret\n", `agent.yaml:22: contents, line 3: unclosed action started on line 2 of contents`},
+		{strings.Repeat("x", 1<<20+1), "agent.yaml:22: the template is larger than 1 MiB"},
+	} {
+		_, err := templates.Parse(templates.Options{Name: "agent.yaml", Place: place, Key: "contents", Text: row.text})
+		if err == nil || err.Error() != row.want {
+			t.Errorf("%.60q gives %v, want %s", row.text, err, row.want)
+		}
 	}
 }
 

@@ -120,7 +120,7 @@ func TestIncludedFilesAreKnown(t *testing.T) {
 		if diff := cmp.Diff([]string{"a", "b"}, tmpl.Files()); diff != "" {
 			t.Error(diff)
 		}
-		want := []templates.SecretUse{{Name: "one", File: "/t/a", Line: 1}, {Name: "two", File: "/t/b", Line: 2}}
+		want := []templates.SecretUse{{Name: "one", Place: templates.Place{File: "/t/a", Line: 1, Col: 21}}, {Name: "two", Place: templates.Place{File: "/t/b", Line: 2, Col: 4}}}
 		if diff := cmp.Diff(want, tmpl.Secrets()); diff != "" {
 			t.Error(diff)
 		}
@@ -219,7 +219,7 @@ func TestDigestChangesWithWhatARenderingDependsOn(t *testing.T) {
 	}
 	base := digest(func(*templates.Options) {})
 	for name, change := range map[string]func(*templates.Options){
-		"name":         func(o *templates.Options) { o.Name, o.Line = "other", 7 },
+		"name":         func(o *templates.Options) { o.Name, o.Place, o.Key = "other", block(o.Text, 7, 6), "contents" },
 		"unused var":   func(o *templates.Options) { o.Vars = map[string]string{"v": "1", "unused": "2"} },
 		"unused env":   func(o *templates.Options) { o.AllowEnv = []string{"E"} },
 		"same include": func(o *templates.Options) { o.Library = directory(map[string]string{"a": "1", "b": "2"}) },
@@ -304,7 +304,8 @@ func TestHasSaysWhichSecretsATemplateCanDoWithout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []templates.SecretUse{{Name: "a", File: "m", Line: 1, Test: true}, {Name: "a", File: "m", Line: 1}, {Name: "b", File: "m", Line: 1, Test: true}, {Name: "e", File: "m", Line: 1}}
+	at := func(col int) templates.Place { return templates.Place{File: "m", Line: 1, Col: col} }
+	want := []templates.SecretUse{{Name: "a", Place: at(7), Test: true}, {Name: "a", Place: at(20)}, {Name: "b", Place: at(45), Test: true}, {Name: "e", Place: at(97)}}
 	if diff := cmp.Diff(want, tmpl.Secrets()); diff != "" || tmpl.Dynamic() {
 		t.Errorf("%s dynamic %v", diff, tmpl.Dynamic())
 	}

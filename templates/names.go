@@ -95,8 +95,7 @@ func (c *checker) secret(cmd *parse.CommandNode, name string, known, test bool) 
 		c.t.dynamic = true
 		return
 	}
-	line, _ := c.from.place(cmd.Position())
-	c.t.secrets = append(c.t.secrets, SecretUse{Name: name, File: c.from.name, Line: line, Test: test})
+	c.t.secrets = append(c.t.secrets, SecretUse{Name: name, Place: c.from.place(int(cmd.Position())), Test: test})
 }
 
 func (c *checker) variable(cmd *parse.CommandNode, name string, known bool) {
@@ -220,7 +219,7 @@ func (c *checker) definitions(s *source, known map[*source]map[string]body) map[
 			have, twice := m[name]
 			if twice && have != theirs[name] && s.defined[name] == nil {
 				c.errs = append(c.errs, &Error{
-					Name: s.name, Msg: "template " + strconv.Quote(name) + " is defined in " + have.from.name + " and in " + theirs[name].from.name,
+					Place: Place{File: s.name}, Msg: "template " + strconv.Quote(name) + " is defined in " + have.from.name + " and in " + theirs[name].from.name,
 					hint: "define it in " + s.name + ", whose own templates go before those it includes, or give one another name",
 				})
 			}

@@ -19,15 +19,16 @@ var startedAt = pattern(` (in action )?started at :(\d+)$`)
 func (s *source) parseError(err error, delims [2]string) error {
 	m := parserMessage().FindStringSubmatch(err.Error())
 	if m == nil {
-		return &Error{Name: s.name, Line: s.firstLine, Msg: "the template cannot be parsed"}
+		return &Error{Place: s.whole(), Msg: "the template cannot be parsed"}
 	}
 	line, _ := strconv.Atoi(m[1])
 	msg := strings.TrimPrefix(m[2], "template: ")
+	e := &Error{Place: s.line(line)}
 	if at := startedAt().FindStringSubmatchIndex(msg); at != nil {
 		start, _ := strconv.Atoi(msg[at[4]:at[5]])
-		msg = msg[:at[0]] + " started on line " + strconv.Itoa(s.firstLine+start-1)
+		msg = msg[:at[0]] + " started on line " + s.shownLine(start, e.Within != "")
 	}
-	e := &Error{Name: s.name, Line: s.firstLine + line - 1, Msg: msg}
+	e.Msg = msg
 	switch {
 	case strings.HasPrefix(msg, "bad character U+002D"):
 		e.Msg, e.hint = dash(strings.Split(s.text, "\n")[line-1], delims)

@@ -185,17 +185,18 @@ func TestBinarySecrets(t *testing.T) {
 func TestSecretsAreFoundWithoutRendering(t *testing.T) {
 	text := "{{ if false }}{{ secret \"b\" }}{{ end }}\n{{ define \"d\" }}{{ (secret `a`).x.y }}{{ end }}\n" +
 		`{{ with $x := secretBinary "c" | b64enc }}{{ else }}{{ "d" | secret }}{{ end }}{{ print (version ("e")) (secret "a") }}`
-	tmpl, err := templates.Parse(templates.Options{Name: "agent.yaml", Line: 10, Text: text})
+	tmpl, err := templates.Parse(templates.Options{Name: "agent.yaml", Place: block(text, 10, 6), Text: text})
 	if err != nil {
 		t.Fatal(err)
 	}
+	at := func(line, col int) templates.Place { return templates.Place{File: "agent.yaml", Line: line, Col: col} }
 	want := []templates.SecretUse{
-		{Name: "a", File: "agent.yaml", Line: 11},
-		{Name: "a", File: "agent.yaml", Line: 12},
-		{Name: "b", File: "agent.yaml", Line: 10},
-		{Name: "c", File: "agent.yaml", Line: 12},
-		{Name: "d", File: "agent.yaml", Line: 12},
-		{Name: "e", File: "agent.yaml", Line: 12},
+		{Name: "a", Place: at(11, 27)},
+		{Name: "a", Place: at(12, 112)},
+		{Name: "b", Place: at(10, 24)},
+		{Name: "c", Place: at(12, 21)},
+		{Name: "d", Place: at(12, 68)},
+		{Name: "e", Place: at(12, 96)},
 	}
 	if diff := cmp.Diff(want, tmpl.Secrets()); diff != "" {
 		t.Error(diff)
