@@ -61,16 +61,16 @@ func TestErrorsSayWhereAndWhat(t *testing.T) {
 
 func TestParseReportsEverythingWithItsPlace(t *testing.T) {
 	for _, row := range []struct{ text, want, hint string }{
-		{"a\n{{ if true }}", "a.tmpl:2: unexpected EOF", "an if, with, range, define or block has no end"},
-		{"{{ secret \"db\"\n\n", "a.tmpl:3: unclosed action started on line 1", ""},
-		{`{{ (secret "db").api-key }}`, "a.tmpl:1: a dash cannot stand in .api-key", `write: field "api-key" (secret "db")`},
-		{`{{ (secret "db").tls.ca-cert | quote }}`, "a.tmpl:1: a dash cannot stand in .ca-cert", `write: field "ca-cert" (secret "db").tls`},
-		{`{{ $db := secret "db" }}{{ if $db.api-key }}{{ end }}`, "a.tmpl:1: a dash cannot stand in .api-key", `write: field "api-key" $db`},
-		{`{{ .api-key }}`, "a.tmpl:1: a dash cannot stand in .api-key", `write: field "api-key" ., or: field "api-key" (secret "NAME")`},
-		{`host.example-1 {{ secret "x" }} a.b-c {{ $.tls-key }}`, "a.tmpl:1: a dash cannot stand in .tls-key", `write: field "tls-key" $`},
-		{"{{ with secret \"x\" |\n .tls-key }}", "a.tmpl:2: a dash cannot stand in .tls-key", `write: field "tls-key" ., or: field "tls-key" (secret "NAME")`},
-		{`{{ db-password }}`, "a.tmpl:1: a dash cannot stand in the name db-password", `a key with a dash is reached by: field "KEY" (secret "NAME")`},
-		{`{{ $x }}`, `a.tmpl:1: undefined variable "$x"`, "a variable is set before it is used, in the same block or outside it: $x := …"},
+		{"a\n{{ if true }}", "a.tmpl:2:14: unexpected EOF", "an if, with, range, define or block has no end"},
+		{"{{ secret \"db\"\n\n", "a.tmpl:3:1: unclosed action started on line 1", ""},
+		{`{{ (secret "db").api-key }}`, "a.tmpl:1:21: a dash cannot stand in .api-key", `write: field "api-key" (secret "db")`},
+		{`{{ (secret "db").tls.ca-cert | quote }}`, "a.tmpl:1:24: a dash cannot stand in .ca-cert", `write: field "ca-cert" (secret "db").tls`},
+		{`{{ $db := secret "db" }}{{ if $db.api-key }}{{ end }}`, "a.tmpl:1:38: a dash cannot stand in .api-key", `write: field "api-key" $db`},
+		{`{{ .api-key }}`, "a.tmpl:1:8: a dash cannot stand in .api-key", `write: field "api-key" ., or: field "api-key" (secret "NAME")`},
+		{`host.example-1 {{ secret "x" }} a.b-c {{ $.tls-key }}`, "a.tmpl:1:47: a dash cannot stand in .tls-key", `write: field "tls-key" $`},
+		{"{{ with secret \"x\" |\n .tls-key }}", "a.tmpl:2:6: a dash cannot stand in .tls-key", `write: field "tls-key" ., or: field "tls-key" (secret "NAME")`},
+		{`{{ db-password }}`, "a.tmpl:1:6: a dash cannot stand in the name db-password", `a key with a dash is reached by: field "KEY" (secret "NAME")`},
+		{`{{ $x }}`, `a.tmpl:1:4: undefined variable "$x"`, "a variable is set before it is used, in the same block or outside it: $x := …"},
 		{`{{ print (env "HOME") }}`, `a.tmpl:1:11: environment variable "HOME" is not allowed`, "name it under allow_env: of this file, or set a variable under vars:"},
 		{`{{ expandenv "$HOME" }}`, `a.tmpl:1:4: function "expandenv" is not defined`, "expandenv is left out: it would read the agent's whole environment; use env, with the names under allow_env"},
 		{`{{ now }}`, `a.tmpl:1:4: function "now" is not defined`, "now is left out: its result depends on the time: the same secret would not give the same file; version \"NAME\" changes with the secret"},
@@ -131,14 +131,58 @@ func TestWhatHasNoPlaceInTheFileIsSaidWithinTheText(t *testing.T) {
 	}
 	for _, row := range []struct{ text, want string }{
 		{"a\nb\n{{ now }}", `agent.yaml:22: contents, line 3, column 4: function "now" is not defined`},
-		{"a\nb\n{{ $x }}", `agent.yaml:22: contents, line 3: undefined variable "$x"`},
-		{"a\nb\n{{ secret\n", `agent.yaml:22: contents, line 4: unclosed action started on line 3 of contents`},
-		{"a\n{{ secret\n", `agent.yaml:22: contents, line 3: unclosed action started on line 2 of contents`},
+		{"a\nb\n{{ $x }}", `agent.yaml:22: contents, line 3, column 4: undefined variable "$x"`},
+		{"a\nb\n{{ secret\n", `agent.yaml:22: contents, line 4, column 1: unclosed action started on line 3 of contents`},
+		{"a\n{{ secret\n", `agent.yaml:22: contents, line 3, column 1: unclosed action started on line 2 of contents`},
+		{"a\nb\n{{ 1 | 2 }}", `agent.yaml:22: contents, line 3: non executable command in pipeline stage 2`},
 		{strings.Repeat("x", 1<<20+1), "agent.yaml:22: the template is larger than 1 MiB"},
 	} {
 		_, err := templates.Parse(templates.Options{Name: "agent.yaml", Place: place, Key: "contents", Text: row.text})
 		if err == nil || err.Error() != row.want {
 			t.Errorf("%.60q gives %v, want %s", row.text, err, row.want)
+		}
+	}
+}
+
+// TestColumnOfAParseError has the place that is meant between » and «.
+func TestColumnOfAParseError(t *testing.T) {
+	for _, row := range []struct{ text, want string }{
+		{"abc{{ x}}{{ y»}« }", "bad character U+007D '}'"},
+		{"{{ with secret \"a\" }}{{ .b »}«{{ end }}", `unexpected "}" in operand`},
+		{"{{ print ä.b»#« }}", "bad character U+0023 '#'"},
+		{"{{ if true }}{{ $x := 1 }}{{ end }}{{/* $x */}}{{ \"$x\" }}{{ »$x« }}{{ $x }}", `undefined variable "$x"`},
+		{"{{ $xy := 1 }}{{ $xy }}{{ »$x« }}", `undefined variable "$x"`},
+		{"{{ »$x«\n}}", `undefined variable "$x"`},
+		{"{{ define \"a\" }}{{ »$x« }}{{ end }}", `undefined variable "$x"`},
+		{"{{ \"x.y-z\" }}{{ .api»-«key }}", "a dash cannot stand in .api-key"},
+		{"a {{ »end« }} {{ end }}", "unexpected {{end}}"},
+		{"{{ if true }}{{ else }}{{ »else« -}} x {{ end }}", "expected end; found {{else}}"},
+		{"{{ »break« }}{{ break }}", "{{break}} outside {{range}}"},
+		{"{{ if »}}«{{ end }}", "missing value for if"},
+		{"{{ print 1 }}{{ range   -»}}« x {{ end }}", "missing value for range"},
+		{"{{ (print 1) }}{{ (print 1 »}}«", "unclosed left paren"},
+		{"{{ (print 1) }}{{ print 1»)« }}", "unexpected right paren"},
+		{"{{ print 1 »12_b« }}", `bad number syntax: "12_b"`},
+		{"{{ print | »|« 1 }}", `unexpected "|" in command`},
+		{"{{ template »frobnicatedthing« }}", `unexpected "frobnicate"... in template clause`},
+		{"{{ print »if« }}", "unexpected <if> in operand"},
+		{"{{ x »:=« 1 }}", `unexpected ":=" in operand`},
+		{"{{ range »$i« $x := 1 }}{{ end }}", `undefined variable "$i"`},
+		{"{{ if true }}\n»«", "unexpected EOF"},
+		// Where it cannot be told, only the line is.
+		{"{{ 1 | 2 }}", "non executable command in pipeline stage 2"},
+		{"{{ \"a\" }}{{ print \"a }}", "unterminated quoted string"},
+		{"{{ $x, $y := 1 }}", "too many declarations in command"},
+		{"{{ $x }}" + strings.Repeat(" ", 128<<10), `undefined variable "$x"`},
+	} {
+		before, _, placed := strings.Cut(row.text, "»")
+		want := "m:1: " + row.want
+		if line := strings.Count(before, "\n"); placed {
+			want = fmt.Sprintf("m:%d:%d: %s", line+1, len(before)-strings.LastIndex(before, "\n"), row.want)
+		}
+		_, err := templates.Parse(templates.Options{Name: "m", Text: strings.NewReplacer("»", "", "«", "").Replace(row.text)})
+		if err == nil || err.Error() != want {
+			t.Errorf("%.80s gives %v, want %s", row.text, err, want)
 		}
 	}
 }

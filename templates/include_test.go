@@ -78,7 +78,7 @@ func TestIncludeErrorsNameTheFileTheyAreIn(t *testing.T) {
 	for _, row := range []struct{ text, want, hint string }{
 		{`{{ include "none.tmpl" }}`, `m.tmpl:1:4: include "none.tmpl": open file: file does not exist`, ""},
 		{`{{ define "row" }}{{ end }}{{ include "row" }}`, `m.tmpl:1:31: include "row": open file: file does not exist`, `what a defined template renders to is: executeTemplate "row" VALUE`},
-		{`{{ include "bad.tmpl" }}`, "/t/bad.tmpl:2: missing value for if", ""},
+		{`{{ include "bad.tmpl" }}`, "/t/bad.tmpl:2:7: missing value for if", ""},
 		{`{{ include "unknown.tmpl" }}`, `/t/unknown.tmpl:2:5: function "frobnicate" is not defined`, ""},
 		{`{{ include "missing.tmpl" }}`, `/t/missing.tmpl:2:17: secret "db" has no key "pasword"; its keys are: password`, ""},
 		{`{{ include "deep.tmpl" }}`, `/t/missing.tmpl:2:17: secret "db" has no key "pasword"; its keys are: password`, ""},
