@@ -28,13 +28,13 @@ func TestErrorsSayWhereAndWhat(t *testing.T) {
 		{`{{ (secret "db").none }}`, `a.tmpl:1:4: key none of secret "db" is JSON null`, `test it with if, or give it a default: … | default "x"`},
 		{`{{ upper (secret "db").none }}`, `a.tmpl:1:4: key none of secret "db" is JSON null`, `test it with if, or give it a default: … | default "x"`},
 		{`{{ (secret "db").none.x }}`, `a.tmpl:1:17: key none of secret "db" is JSON null`, "test it with if or with before asking for .x"},
-		{`{{ (secret "db").user.x }}`, `a.tmpl:1:17: .x is asked of a text; only an object has keys`, ""},
+		{`{{ (secret "db").user.x }}`, `a.tmpl:1:17: .x is asked of a text; only an object has keys; it is key user of secret "db"`, ""},
 		{`{{ secret "nope" }}`, `a.tmpl:1:4: secret "nope": not in the configuration`, "add it under secrets:, or correct its name in the template"},
 		{`{{ secret (print "no" "pe") }}`, `a.tmpl:1:4: a secret whose name is computed cannot be read`, "add it under secrets:, or correct its name in the template"},
 		{`{{ secret "pending" }}`, `a.tmpl:1:4: secret "pending": not read yet`, ""},
 		{`{{ secret "key-store" }}`, `a.tmpl:1:4: secret "key-store" is binary`, `its bytes are those of: secretBinary "key-store"`},
-		{`{{ range secret "array" }}{{ end }}`, `a.tmpl:1:10: range needs a list, an object or a number, not a text`, `a JSON array alone is text; its elements are those of: fromJson (secret "NAME")`},
-		{`{{ range (secret "db").user }}{{ end }}`, `a.tmpl:1:10: range needs a list, an object or a number, not a text`, ""},
+		{`{{ range secret "array" }}{{ end }}`, `a.tmpl:1:10: range needs a list, an object or a number, not a text; it is secret "array"`, `a JSON array alone is text; its elements are those of: fromJson (secret "NAME")`},
+		{`{{ range (secret "db").user }}{{ end }}`, `a.tmpl:1:10: range needs a list, an object or a number, not a text; it is key user of secret "db"`, ""},
 		{`{{ "abc" | atoi }}`, `a.tmpl:1:12: atoi: the text is not a whole number`, ""},
 		{`{{ fromJson "{" }}`, `a.tmpl:1:4: fromJson: the text is not valid JSON`, ""},
 		{`{{ regexMatch "[" "a" }}`, `a.tmpl:1:4: regexMatch: the regular expression is not valid`, "the syntax is RE2: https://golang.org/s/re2syntax"},
@@ -55,6 +55,43 @@ func TestErrorsSayWhereAndWhat(t *testing.T) {
 		_, err := render(s, templates.Options{Name: "a.tmpl", Text: row.text})
 		if err == nil || err.Error() != row.want || hintOf(err) != row.hint {
 			t.Errorf("%s\n gives %v\n       %s\n want  %s\n       %s", row.text, err, hintOf(err), row.want, row.hint)
+		}
+	}
+}
+
+func TestErrorsOfFunctionsNameTheSecret(t *testing.T) {
+	s := secrets{"db": `{"port":"x1","tls":{"x":"y"},"list":[{"q":"z"}],"none":null}`, "pin": "abc"}
+	const number = "atoi: the text is not a whole number"
+	for _, row := range []struct{ text, want, secret string }{
+		{`{{ atoi (secret "db").port }}`, number + `; the argument is key port of secret "db"`, "db"},
+		{`{{ (secret "db").port | atoi }}`, number + `; the argument is key port of secret "db"`, "db"},
+		{`{{ secret "pin" | atoi }}`, number + `; the argument is secret "pin"`, "pin"},
+		{`{{ "pin" | secret | atoi }}`, number + `; the argument is secret "pin"`, "pin"},
+		{`{{ $n := "pin" }}{{ secret $n | atoi }}`, number + `; the argument is secret "pin"`, "pin"},
+		{`{{ with secret "db" }}{{ .port | atoi }}{{ end }}`, number + `; the argument is key port of secret "db"`, "db"},
+		{`{{ $d := secret "db" }}{{ atoi $d.tls.x }}`, number + `; the argument is key tls.x of secret "db"`, "db"},
+		{`{{ range (secret "db").list }}{{ atoi .q }}{{ end }}`, number + `; the argument is key list.0.q of secret "db"`, "db"},
+		{`{{ secret "db" | field "port" | atoi }}`, number + `; the argument is key port of secret "db"`, "db"},
+		{`{{ (field "tls" (secret "db")).x | atoi }}`, number + `; the argument is key tls.x of secret "db"`, "db"},
+		{`{{ (secret "db").port | trim | atoi }}`, number + `; the argument depends on key port of secret "db"`, "db"},
+		{`{{ (secret "db").none | default "x" | atoi }}`, number + `; the argument depends on key none of secret "db"`, "db"},
+		{`{{ print (secret "db").port (secret "pin") | atoi }}`, number + `; the argument depends on key port of secret "db" and secret "pin"`, ""},
+		{`{{ (dict "a" (secret "db").port).a | atoi }}`, number + `; the argument depends on key port of secret "db"`, "db"},
+		{`{{ (secret "pin").x }}`, `secret "pin" is not a JSON object, so it has no .x`, "pin"},
+		{`{{ $d := secret "db" }}{{ range $d := $d.port }}{{ end }}`, `range needs a list, an object or a number, not a text; it is key port of secret "db"`, "db"},
+		// An argument that is wrong by itself speaks of no other.
+		{`{{ trunc "x" (secret "pin") }}`, `trunc: a text is not a number`, ""},
+		{`{{ trunc (secret "pin") "x" }}`, `trunc: a text is not a number; the argument is secret "pin"`, "pin"},
+		{`{{ regexMatch "[" (secret "pin") }}`, `regexMatch: the regular expression is not valid; the arguments depend on secret "pin"`, "pin"},
+		// These are from no secret, or it is not known.
+		{`{{ atoi "x" }}`, number, ""},
+		{`{{ version "pin" | atoi }}`, number, ""},
+		{`{{ $p := (secret "db").port }}{{ atoi $p }}`, number, ""},
+	} {
+		_, err := render(s, templates.Options{Name: "m", Text: row.text})
+		var e *templates.Error
+		if !errors.As(err, &e) || e.Msg != row.want || e.Secret != row.secret {
+			t.Errorf("%s\n gives %v\n want  %s", row.text, err, row.want)
 		}
 	}
 }

@@ -93,7 +93,7 @@ func TestIncludeErrorsNameTheFileTheyAreIn(t *testing.T) {
 		{`{{ "x.tmpl" | include }}`, "m.tmpl:1:15: the name of an included file is computed", `it stands in the template: include "NAME"`},
 		{`{{ include "x.tmpl" }}{{ include "y.tmpl" }}`, `m.tmpl: template "row" is defined in /t/x.tmpl and in /t/y.tmpl`, "define it in m.tmpl, whose own templates go before those it includes, or give one another name"},
 		{`{{ executeTemplate "none" }}`, `m.tmpl:1:4: template "none" is not defined`, `a template is defined in the same text or one it includes: {{ define "NAME" }}…{{ end }}`},
-		{`{{ executeTemplate (secret "db").password }}`, "m.tmpl:1:4: executeTemplate: a template whose name is computed is not defined", ""},
+		{`{{ executeTemplate (secret "db").password }}`, "m.tmpl:1:4: executeTemplate: a template whose name is computed is not defined; the argument is key password of secret \"db\"", ""},
 	} {
 		_, err := render(secrets{"db": `{"password":"` + canary + `"}`}, templates.Options{Name: "m.tmpl", Text: row.text, Library: directory(files)})
 		if err == nil || err.Error() != row.want || hintOf(err) != row.hint {
