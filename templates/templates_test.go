@@ -212,6 +212,45 @@ func TestSecretsAreFoundWithoutRendering(t *testing.T) {
 	}
 }
 
+func TestSecretNamedThroughAVariable(t *testing.T) {
+	for _, row := range []struct {
+		text string
+		want []string // nil: the name is known only when it is rendered
+	}{
+		{`{{ $n := "a" }}{{ secret $n }}`, []string{"1:19"}},
+		{`{{ $n := ("a") }}{{ ($n) | secretBinary }}{{ version $n }}`, []string{"1:28", "1:46"}},
+		{`{{ $n := "a" }}{{ if has $n }}{{ end }}`, []string{"1:22"}},
+		{`{{ with $n := "a" }}{{ secret $n }}{{ end }}`, []string{"1:24"}},
+		{`{{ $n := "a" }}{{ if true }}{{ $n = "a" }}{{ end }}{{ secret $n }}`, []string{"1:55"}},
+		{`{{ $m := "a" }}{{ secret $m }}{{ define "d" }}{{ $n := "a" }}{{ secret $n }}{{ end }}`, []string{"1:19", "1:65"}},
+		{`{{ $n := "b" }}{{ define "d" }}{{ $n := "a" }}{{ secret $n }}{{ end }}`, []string{"1:50"}},
+		{`{{ $n := "" }}{{ if true }}{{ $n = "a" }}{{ end }}{{ secret $n }}`, nil},
+		{`{{ $n := "a" }}{{ $n = print "b" }}{{ secret $n }}`, nil},
+		{`{{ $n := "a" }}{{ range $n := list "b" }}{{ secret $n }}{{ end }}`, nil},
+		{`{{ range $n := "a" }}{{ secret $n }}{{ end }}`, nil},
+		{`{{ $n := "a" }}{{ range $i, $n = list "b" }}{{ end }}{{ secret $n }}`, nil},
+		{`{{ define "d" }}{{ secret $ }}{{ end }}{{ template "d" "a" }}`, nil},
+		{`{{ $n := "a" }}{{ secret $n.b }}`, nil},
+		{`{{ $n := "a" | upper }}{{ secret $n }}`, nil},
+	} {
+		tmpl, err := templates.Parse(templates.Options{Name: "m", Text: row.text})
+		if err != nil {
+			t.Errorf("%s: %v", row.text, err)
+			continue
+		}
+		var got []string
+		for _, use := range tmpl.Secrets() {
+			got = append(got, strings.TrimPrefix(use.String(), "m:"))
+			if use.Name != "a" {
+				t.Errorf("%s names %q", row.text, use.Name)
+			}
+		}
+		if diff := cmp.Diff(row.want, got); diff != "" || tmpl.Dynamic() != (row.want == nil) {
+			t.Errorf("%s: dynamic %v\n%s", row.text, tmpl.Dynamic(), diff)
+		}
+	}
+}
+
 func TestUsedNamesWhatWasLookedUp(t *testing.T) {
 	s := secrets{"a": "1", "b": `{"x":1}`, "c": "3", "word": "hunter2"}
 	for _, row := range []struct {
