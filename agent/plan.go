@@ -145,7 +145,7 @@ func newSchedule(s *config.Secret, maxStale time.Duration) *schedule {
 
 func (p *plan) unknownSecret(use templates.SecretUse) error {
 	return &fault{
-		err:  fmt.Errorf("%s: template uses secret %q, which is not in the configuration", place(use), use.Name),
+		err:  fmt.Errorf("%s: template uses secret %q, which is not in the configuration", use.Place, use.Name),
 		hint: p.configuredHint(),
 	}
 }
@@ -158,8 +158,6 @@ func (p *plan) configuredHint() string {
 	slices.Sort(names)
 	return "configured secrets: " + strings.Join(names, ", ")
 }
-
-func place(use templates.SecretUse) string { return fmt.Sprintf("%s:%d", use.File, use.Line) }
 
 // close lets the directories go; the files stay.
 func (p *plan) close() {

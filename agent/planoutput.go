@@ -104,7 +104,7 @@ func (p *plan) addPart(o *output, source hash.Hash, t *config.TemplateSource, ma
 		opts.Text = string(text)
 		o.templates = append(o.templates, t.Template)
 	} else {
-		opts.Name, opts.Line = p.cfg.Path(), p.cfg.TextLine(&t.Contents)
+		opts.Name, opts.Place, opts.Key = p.cfg.Path(), p.cfg.Text(&t.Contents).Place, "contents"
 	}
 	tmpl, err := templates.Parse(opts)
 	if err != nil {

@@ -52,7 +52,7 @@ func (p *plan) addVariable(all *variables, name string, text *string) error {
 	if !process.IsName(name) {
 		return p.cfg.Errorf([]any{key}, "", "%s: %q cannot be the name of a variable", all.key, name)
 	}
-	tmpl, err := templates.Parse(templates.Options{Name: p.cfg.Path(), Line: p.cfg.TextLine(text), Text: *text, Vars: p.vars, Library: p.library})
+	tmpl, err := templates.Parse(templates.Options{Name: p.cfg.Path(), Place: p.cfg.Text(text).Place, Key: key, Text: *text, Vars: p.vars, Library: p.library})
 	if err != nil {
 		return keyed(key, err)
 	}
@@ -86,6 +86,9 @@ func keyed(key string, err error) error {
 	var t *templates.Error
 	if !errors.As(err, &t) {
 		return fmt.Errorf("%s: %w", key, err)
+	}
+	if t.Within != "" { // it begins with the key
+		return err
 	}
 	named := *t
 	named.Msg = key + ": " + t.Msg

@@ -62,6 +62,14 @@ type call struct {
 	node  *parse.IdentifierNode
 	nodes []parse.Node // the arguments' nodes, without a piped one
 	args  []any
+	// before are the commands whose result is piped in, and s and dot what the
+	// arguments are evaluated with.
+	before []*parse.CommandNode
+	s      *scope
+	dot    any
+	// bad is the number of the argument that cannot be converted, counted from 1, or 0
+	// if it is not one alone that is wrong.
+	bad int
 }
 
 // literal reports whether argument i is a string constant in the template, so
@@ -127,7 +135,7 @@ func (c *call) explain(err error) error {
 	if f.err != nil || f.secret != "" {
 		return f // about a secret, not about the function
 	}
-	return &failure{msg: c.f.Name + ": " + f.msg, hint: f.hint, refused: f.refused}
+	return c.about(&failure{msg: c.f.Name + ": " + f.msg, hint: f.hint, refused: f.refused})
 }
 
 var errTooBig = fail("a value is larger than 1 MiB, or a list longer than 100000 elements")

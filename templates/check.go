@@ -65,9 +65,12 @@ type checker struct {
 	errs    []*Error
 	deep    bool // reported once
 	depth   int
-	from    *source  // the text that is looked at
-	chain   []string // the files that lead to it
-	calls   []called
+	from    *source // the text that is looked at
+	root    *parse.ListNode
+	// fixed are the variables below each root that hold one literal string only.
+	fixed map[*parse.ListNode]map[string]string
+	chain []string // the files that lead to it
+	calls []called
 	// children are the files that each text includes itself.
 	children map[*source][]string
 	// top says that . is still what the template was started with, and main
@@ -98,14 +101,15 @@ func (c *checker) check() {
 
 // source checks one text.
 func (c *checker) source(s *source) {
-	from, depth := c.from, c.depth
-	c.from, c.depth = s, 0
-	c.node(s.main.Root)
+	from, depth, root := c.from, c.depth, c.root
+	c.from, c.depth, c.root = s, 0, s.main.Root
+	c.node(c.root)
 	c.top, c.main = false, false
 	for _, name := range slices.Sorted(maps.Keys(s.defined)) {
-		c.node(s.defined[name].Root)
+		c.root = s.defined[name].Root
+		c.node(c.root)
 	}
-	c.from, c.depth = from, depth
+	c.from, c.depth, c.root = from, depth, root
 }
 
 // fails says that there is something wrong at n.
@@ -131,17 +135,17 @@ func (c *checker) failed(n parse.Node, err error) {
 func (c *checker) joined() error {
 	rank := map[string]int{c.t.main.name: 0}
 	for _, err := range c.errs {
-		if _, ok := rank[err.Name]; !ok {
-			rank[err.Name] = len(rank)
+		if _, ok := rank[err.File]; !ok {
+			rank[err.File] = len(rank)
 		}
 	}
 	slices.SortStableFunc(c.errs, func(a, b *Error) int {
-		return cmp.Or(cmp.Compare(rank[a.Name], rank[b.Name]), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
+		return cmp.Or(cmp.Compare(rank[a.File], rank[b.File]), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
 	})
 	errs := make([]error, 0, len(c.errs))
 	for _, err := range c.errs {
 		if len(errs) == maxErrors {
-			errs = append(errs, &Error{Name: c.t.main.name, Msg: "there are more errors"})
+			errs = append(errs, &Error{Place: Place{File: c.t.main.name}, Msg: "there are more errors"})
 			break
 		}
 		errs = append(errs, err)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"text/template/parse"
 )
 
 // The types a function's parameters may have, and how an argument is converted
@@ -55,6 +56,7 @@ func wrap(fn any) (run func(*call) (any, error), minArgs, maxArgs int) {
 		for i, a := range c.args {
 			v, err := convert(a, paramType(t, i+skip))
 			if err != nil {
+				c.bad = i + 1
 				return nil, err
 			}
 			in = append(in, v)
@@ -222,4 +224,23 @@ func asTexts(v any) (any, error) {
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// constant returns the value of a number in the template: a float64 if it is
+// written as one, else an int, as text/template has it. It reports false for
+// complex numbers and for what no int holds.
+func constant(n *parse.NumberNode) (any, bool) {
+	hex := len(n.Text) > 2 && n.Text[0] == '0' && (n.Text[1] == 'x' || n.Text[1] == 'X') && !strings.ContainsAny(n.Text, "pP")
+	char := n.Text[0] == '\''
+	switch {
+	case n.IsComplex:
+		return nil, false
+	case n.IsFloat && !hex && !char && strings.ContainsAny(n.Text, ".eEpP"):
+		return n.Float64, true
+	case n.IsInt:
+		i := int(n.Int64)
+		return i, int64(i) == n.Int64
+	default:
+		return nil, false
+	}
 }

@@ -17,15 +17,7 @@ var ErrUnknown = errors.New("not in the configuration")
 // said, and fixed words of this package: never of a value, nor of anything
 // computed from one.
 type Error struct {
-	// Name is Options.Name.
-	Name string
-	// Line is the 1-based line in the file Name, or 0 if the error has no
-	// place of its own.
-	Line int
-	// Col is the 1-based column in bytes, or 0 where it is not known: parse
-	// errors have none, and the columns of contents indented in a YAML file
-	// are not those of the file.
-	Col int
+	Place
 	// Secret is the secret concerned, as the template names it, or empty.
 	Secret string
 	// Msg says what is wrong, in one line.
@@ -39,19 +31,8 @@ type Error struct {
 	hint string
 }
 
-// Error returns "name:line:col: message" in one line, without the hint.
-func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString(e.Name)
-	if e.Line > 0 {
-		b.WriteString(":" + strconv.Itoa(e.Line))
-		if e.Col > 0 {
-			b.WriteString(":" + strconv.Itoa(e.Col))
-		}
-	}
-	b.WriteString(": " + e.Msg)
-	return b.String()
-}
+// Error returns "file:line:col: message" in one line, without the hint.
+func (e *Error) Error() string { return e.Place.String() + ": " + e.Msg }
 
 // Hint says how to mend it, or is empty.
 func (e *Error) Hint() string { return e.hint }

@@ -28,13 +28,13 @@ func TestErrorsSayWhereAndWhat(t *testing.T) {
 		{`{{ (secret "db").none }}`, `a.tmpl:1:4: key none of secret "db" is JSON null`, `test it with if, or give it a default: … | default "x"`},
 		{`{{ upper (secret "db").none }}`, `a.tmpl:1:4: key none of secret "db" is JSON null`, `test it with if, or give it a default: … | default "x"`},
 		{`{{ (secret "db").none.x }}`, `a.tmpl:1:17: key none of secret "db" is JSON null`, "test it with if or with before asking for .x"},
-		{`{{ (secret "db").user.x }}`, `a.tmpl:1:17: .x is asked of a text; only an object has keys`, ""},
+		{`{{ (secret "db").user.x }}`, `a.tmpl:1:17: .x is asked of a text; only an object has keys; it is key user of secret "db"`, ""},
 		{`{{ secret "nope" }}`, `a.tmpl:1:4: secret "nope": not in the configuration`, "add it under secrets:, or correct its name in the template"},
 		{`{{ secret (print "no" "pe") }}`, `a.tmpl:1:4: a secret whose name is computed cannot be read`, "add it under secrets:, or correct its name in the template"},
 		{`{{ secret "pending" }}`, `a.tmpl:1:4: secret "pending": not read yet`, ""},
 		{`{{ secret "key-store" }}`, `a.tmpl:1:4: secret "key-store" is binary`, `its bytes are those of: secretBinary "key-store"`},
-		{`{{ range secret "array" }}{{ end }}`, `a.tmpl:1:10: range needs a list, an object or a number, not a text`, `a JSON array alone is text; its elements are those of: fromJson (secret "NAME")`},
-		{`{{ range (secret "db").user }}{{ end }}`, `a.tmpl:1:10: range needs a list, an object or a number, not a text`, ""},
+		{`{{ range secret "array" }}{{ end }}`, `a.tmpl:1:10: range needs a list, an object or a number, not a text; it is secret "array"`, `a JSON array alone is text; its elements are those of: fromJson (secret "NAME")`},
+		{`{{ range (secret "db").user }}{{ end }}`, `a.tmpl:1:10: range needs a list, an object or a number, not a text; it is key user of secret "db"`, ""},
 		{`{{ "abc" | atoi }}`, `a.tmpl:1:12: atoi: the text is not a whole number`, ""},
 		{`{{ fromJson "{" }}`, `a.tmpl:1:4: fromJson: the text is not valid JSON`, ""},
 		{`{{ regexMatch "[" "a" }}`, `a.tmpl:1:4: regexMatch: the regular expression is not valid`, "the syntax is RE2: https://golang.org/s/re2syntax"},
@@ -59,18 +59,55 @@ func TestErrorsSayWhereAndWhat(t *testing.T) {
 	}
 }
 
+func TestErrorsOfFunctionsNameTheSecret(t *testing.T) {
+	s := secrets{"db": `{"port":"x1","tls":{"x":"y"},"list":[{"q":"z"}],"none":null}`, "pin": "abc"}
+	const number = "atoi: the text is not a whole number"
+	for _, row := range []struct{ text, want, secret string }{
+		{`{{ atoi (secret "db").port }}`, number + `; the argument is key port of secret "db"`, "db"},
+		{`{{ (secret "db").port | atoi }}`, number + `; the argument is key port of secret "db"`, "db"},
+		{`{{ secret "pin" | atoi }}`, number + `; the argument is secret "pin"`, "pin"},
+		{`{{ "pin" | secret | atoi }}`, number + `; the argument is secret "pin"`, "pin"},
+		{`{{ $n := "pin" }}{{ secret $n | atoi }}`, number + `; the argument is secret "pin"`, "pin"},
+		{`{{ with secret "db" }}{{ .port | atoi }}{{ end }}`, number + `; the argument is key port of secret "db"`, "db"},
+		{`{{ $d := secret "db" }}{{ atoi $d.tls.x }}`, number + `; the argument is key tls.x of secret "db"`, "db"},
+		{`{{ range (secret "db").list }}{{ atoi .q }}{{ end }}`, number + `; the argument is key list.0.q of secret "db"`, "db"},
+		{`{{ secret "db" | field "port" | atoi }}`, number + `; the argument is key port of secret "db"`, "db"},
+		{`{{ (field "tls" (secret "db")).x | atoi }}`, number + `; the argument is key tls.x of secret "db"`, "db"},
+		{`{{ (secret "db").port | trim | atoi }}`, number + `; the argument depends on key port of secret "db"`, "db"},
+		{`{{ (secret "db").none | default "x" | atoi }}`, number + `; the argument depends on key none of secret "db"`, "db"},
+		{`{{ print (secret "db").port (secret "pin") | atoi }}`, number + `; the argument depends on key port of secret "db" and secret "pin"`, ""},
+		{`{{ (dict "a" (secret "db").port).a | atoi }}`, number + `; the argument depends on key port of secret "db"`, "db"},
+		{`{{ (secret "pin").x }}`, `secret "pin" is not a JSON object, so it has no .x`, "pin"},
+		{`{{ $d := secret "db" }}{{ range $d := $d.port }}{{ end }}`, `range needs a list, an object or a number, not a text; it is key port of secret "db"`, "db"},
+		// An argument that is wrong by itself speaks of no other.
+		{`{{ trunc "x" (secret "pin") }}`, `trunc: a text is not a number`, ""},
+		{`{{ trunc (secret "pin") "x" }}`, `trunc: a text is not a number; the argument is secret "pin"`, "pin"},
+		{`{{ regexMatch "[" (secret "pin") }}`, `regexMatch: the regular expression is not valid; the arguments depend on secret "pin"`, "pin"},
+		// These are from no secret, or it is not known.
+		{`{{ atoi "x" }}`, number, ""},
+		{`{{ version "pin" | atoi }}`, number, ""},
+		{`{{ $p := (secret "db").port }}{{ atoi $p }}`, number, ""},
+	} {
+		_, err := render(s, templates.Options{Name: "m", Text: row.text})
+		var e *templates.Error
+		if !errors.As(err, &e) || e.Msg != row.want || e.Secret != row.secret {
+			t.Errorf("%s\n gives %v\n want  %s", row.text, err, row.want)
+		}
+	}
+}
+
 func TestParseReportsEverythingWithItsPlace(t *testing.T) {
 	for _, row := range []struct{ text, want, hint string }{
-		{"a\n{{ if true }}", "a.tmpl:2: unexpected EOF", "an if, with, range, define or block has no end"},
-		{"{{ secret \"db\"\n\n", "a.tmpl:3: unclosed action started on line 1", ""},
-		{`{{ (secret "db").api-key }}`, "a.tmpl:1: a dash cannot stand in .api-key", `write: field "api-key" (secret "db")`},
-		{`{{ (secret "db").tls.ca-cert | quote }}`, "a.tmpl:1: a dash cannot stand in .ca-cert", `write: field "ca-cert" (secret "db").tls`},
-		{`{{ $db := secret "db" }}{{ if $db.api-key }}{{ end }}`, "a.tmpl:1: a dash cannot stand in .api-key", `write: field "api-key" $db`},
-		{`{{ .api-key }}`, "a.tmpl:1: a dash cannot stand in .api-key", `write: field "api-key" ., or: field "api-key" (secret "NAME")`},
-		{`host.example-1 {{ secret "x" }} a.b-c {{ $.tls-key }}`, "a.tmpl:1: a dash cannot stand in .tls-key", `write: field "tls-key" $`},
-		{"{{ with secret \"x\" |\n .tls-key }}", "a.tmpl:2: a dash cannot stand in .tls-key", `write: field "tls-key" ., or: field "tls-key" (secret "NAME")`},
-		{`{{ db-password }}`, "a.tmpl:1: a dash cannot stand in the name db-password", `a key with a dash is reached by: field "KEY" (secret "NAME")`},
-		{`{{ $x }}`, `a.tmpl:1: undefined variable "$x"`, "a variable is set before it is used, in the same block or outside it: $x := …"},
+		{"a\n{{ if true }}", "a.tmpl:2:14: unexpected EOF", "an if, with, range, define or block has no end"},
+		{"{{ secret \"db\"\n\n", "a.tmpl:3:1: unclosed action started on line 1", ""},
+		{`{{ (secret "db").api-key }}`, "a.tmpl:1:21: a dash cannot stand in .api-key", `write: field "api-key" (secret "db")`},
+		{`{{ (secret "db").tls.ca-cert | quote }}`, "a.tmpl:1:24: a dash cannot stand in .ca-cert", `write: field "ca-cert" (secret "db").tls`},
+		{`{{ $db := secret "db" }}{{ if $db.api-key }}{{ end }}`, "a.tmpl:1:38: a dash cannot stand in .api-key", `write: field "api-key" $db`},
+		{`{{ .api-key }}`, "a.tmpl:1:8: a dash cannot stand in .api-key", `write: field "api-key" ., or: field "api-key" (secret "NAME")`},
+		{`host.example-1 {{ secret "x" }} a.b-c {{ $.tls-key }}`, "a.tmpl:1:47: a dash cannot stand in .tls-key", `write: field "tls-key" $`},
+		{"{{ with secret \"x\" |\n .tls-key }}", "a.tmpl:2:6: a dash cannot stand in .tls-key", `write: field "tls-key" ., or: field "tls-key" (secret "NAME")`},
+		{`{{ db-password }}`, "a.tmpl:1:6: a dash cannot stand in the name db-password", `a key with a dash is reached by: field "KEY" (secret "NAME")`},
+		{`{{ $x }}`, `a.tmpl:1:4: undefined variable "$x"`, "a variable is set before it is used, in the same block or outside it: $x := …"},
 		{`{{ print (env "HOME") }}`, `a.tmpl:1:11: environment variable "HOME" is not allowed`, "name it under allow_env: of this file, or set a variable under vars:"},
 		{`{{ expandenv "$HOME" }}`, `a.tmpl:1:4: function "expandenv" is not defined`, "expandenv is left out: it would read the agent's whole environment; use env, with the names under allow_env"},
 		{`{{ now }}`, `a.tmpl:1:4: function "now" is not defined`, "now is left out: its result depends on the time: the same secret would not give the same file; version \"NAME\" changes with the secret"},
@@ -101,13 +138,89 @@ func TestParseReportsEverythingWithItsPlace(t *testing.T) {
 			t.Errorf("an unknown function in %d parentheses is accepted", n)
 		}
 	}
-	_, err := templates.Parse(templates.Options{Name: "agent.yaml", Line: 7, Text: "{{ now }}\n{{ expandenv }}{{ template \"x\" }}"})
+	text := "{{ now }}\n{{ expandenv }}{{ template \"x\" }}"
+	_, err := templates.Parse(templates.Options{Name: "agent.yaml", Place: block(text, 7, 6), Text: text})
 	var joined interface{ Unwrap() []error }
 	if !errors.As(err, &joined) || len(joined.Unwrap()) != 3 {
 		t.Fatalf("want all three errors: %v", err)
 	}
-	if got, want := joined.Unwrap()[1].Error(), `agent.yaml:8: function "expandenv" is not defined`; got != want {
+	if got, want := joined.Unwrap()[1].Error(), `agent.yaml:8:10: function "expandenv" is not defined`; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// block returns where a text stands that begins on a line of a file, all of its lines
+// indented.
+func block(text string, line, indent int) func(offset int) (int, int) {
+	return func(offset int) (int, int) {
+		before := text[:offset]
+		return line + strings.Count(before, "\n"), indent + offset - strings.LastIndex(before, "\n")
+	}
+}
+
+func TestWhatHasNoPlaceInTheFileIsSaidWithinTheText(t *testing.T) {
+	// As of a value on line 22 whose first line alone is written as it is.
+	place := func(offset int) (int, int) {
+		if offset < 3 {
+			return 22, 15 + offset
+		}
+		return 22, 0
+	}
+	for _, row := range []struct{ text, want string }{
+		{"a\nb\n{{ now }}", `agent.yaml:22: contents, line 3, column 4: function "now" is not defined`},
+		{"a\nb\n{{ $x }}", `agent.yaml:22: contents, line 3, column 4: undefined variable "$x"`},
+		{"a\nb\n{{ secret\n", `agent.yaml:22: contents, line 4, column 1: unclosed action started on line 3 of contents`},
+		{"a\n{{ secret\n", `agent.yaml:22: contents, line 3, column 1: unclosed action started on line 2 of contents`},
+		{"a\nb\n{{ 1 | 2 }}", `agent.yaml:22: contents, line 3: non executable command in pipeline stage 2`},
+		{strings.Repeat("x", 1<<20+1), "agent.yaml:22: the template is larger than 1 MiB"},
+	} {
+		_, err := templates.Parse(templates.Options{Name: "agent.yaml", Place: place, Key: "contents", Text: row.text})
+		if err == nil || err.Error() != row.want {
+			t.Errorf("%.60q gives %v, want %s", row.text, err, row.want)
+		}
+	}
+}
+
+// TestColumnOfAParseError has the place that is meant between » and «.
+func TestColumnOfAParseError(t *testing.T) {
+	for _, row := range []struct{ text, want string }{
+		{"abc{{ x}}{{ y»}« }", "bad character U+007D '}'"},
+		{"{{ with secret \"a\" }}{{ .b »}«{{ end }}", `unexpected "}" in operand`},
+		{"{{ print ä.b»#« }}", "bad character U+0023 '#'"},
+		{"{{ if true }}{{ $x := 1 }}{{ end }}{{/* $x */}}{{ \"$x\" }}{{ »$x« }}{{ $x }}", `undefined variable "$x"`},
+		{"{{ $xy := 1 }}{{ $xy }}{{ »$x« }}", `undefined variable "$x"`},
+		{"{{ »$x«\n}}", `undefined variable "$x"`},
+		{"{{ define \"a\" }}{{ »$x« }}{{ end }}", `undefined variable "$x"`},
+		{"{{ \"x.y-z\" }}{{ .api»-«key }}", "a dash cannot stand in .api-key"},
+		{"a {{ »end« }} {{ end }}", "unexpected {{end}}"},
+		{"{{ if true }}{{ else }}{{ »else« -}} x {{ end }}", "expected end; found {{else}}"},
+		{"{{ »break« }}{{ break }}", "{{break}} outside {{range}}"},
+		{"{{ if »}}«{{ end }}", "missing value for if"},
+		{"{{ print 1 }}{{ range   -»}}« x {{ end }}", "missing value for range"},
+		{"{{ (print 1) }}{{ (print 1 »}}«", "unclosed left paren"},
+		{"{{ (print 1) }}{{ print 1»)« }}", "unexpected right paren"},
+		{"{{ print 1 »12_b« }}", `bad number syntax: "12_b"`},
+		{"{{ print | »|« 1 }}", `unexpected "|" in command`},
+		{"{{ template »frobnicatedthing« }}", `unexpected "frobnicate"... in template clause`},
+		{"{{ print »if« }}", "unexpected <if> in operand"},
+		{"{{ x »:=« 1 }}", `unexpected ":=" in operand`},
+		{"{{ range »$i« $x := 1 }}{{ end }}", `undefined variable "$i"`},
+		{"{{ if true }}\n»«", "unexpected EOF"},
+		// Where it cannot be told, only the line is.
+		{"{{ 1 | 2 }}", "non executable command in pipeline stage 2"},
+		{"{{ \"a\" }}{{ print \"a }}", "unterminated quoted string"},
+		{"{{ $x, $y := 1 }}", "too many declarations in command"},
+		{"{{ $x }}" + strings.Repeat(" ", 128<<10), `undefined variable "$x"`},
+	} {
+		before, _, placed := strings.Cut(row.text, "»")
+		want := "m:1: " + row.want
+		if line := strings.Count(before, "\n"); placed {
+			want = fmt.Sprintf("m:%d:%d: %s", line+1, len(before)-strings.LastIndex(before, "\n"), row.want)
+		}
+		_, err := templates.Parse(templates.Options{Name: "m", Text: strings.NewReplacer("»", "", "«", "").Replace(row.text)})
+		if err == nil || err.Error() != want {
+			t.Errorf("%.80s gives %v, want %s", row.text, err, want)
+		}
 	}
 }
 

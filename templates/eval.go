@@ -3,7 +3,6 @@ package templates
 import (
 	"errors"
 	"strconv"
-	"strings"
 	"text/template/parse"
 )
 
@@ -192,7 +191,8 @@ func (r *rendering) loop(s *scope, dot any, n *parse.RangeNode) (flow, error) {
 	}
 	body := len(s.vars)
 	ran := false
-	err = r.each(n, v, func(key, elem any) (flow, error) {
+	at := tracer{&scope{vars: s.vars[:mark]}, dot}
+	err = r.each(n, v, at, func(key, elem any) (flow, error) {
 		ran = true
 		r.bind(s, n.Pipe, body, key, elem)
 		f, err := r.list(s, elem, n.List)
@@ -222,7 +222,7 @@ func (r *rendering) bind(s *scope, p *parse.PipeNode, body int, key, elem any) {
 }
 
 // each calls do for the elements of v until it returns breakLoop or an error.
-func (r *rendering) each(n *parse.RangeNode, v any, do func(key, elem any) (flow, error)) error {
+func (r *rendering) each(n *parse.RangeNode, v any, at tracer, do func(key, elem any) (flow, error)) error {
 	step := func(key, elem any) (bool, error) {
 		if err := r.spend(n, 1); err != nil {
 			return false, err
@@ -246,12 +246,12 @@ func (r *rendering) each(n *parse.RangeNode, v any, do func(key, elem any) (flow
 		}
 		return nil
 	}
-	return r.eachOther(n, v, step)
+	return r.eachOther(n, v, at, step)
 }
 
 // eachOther goes through what is neither an object nor a list: nothing, or the
 // whole numbers below one.
-func (r *rendering) eachOther(n *parse.RangeNode, v any, step func(key, elem any) (bool, error)) error {
+func (r *rendering) eachOther(n *parse.RangeNode, v any, at tracer, step func(key, elem any) (bool, error)) error {
 	switch v.(type) {
 	case nil, none:
 		return nil
@@ -275,15 +275,15 @@ func (r *rendering) eachOther(n *parse.RangeNode, v any, step func(key, elem any
 		f.secret = t.secret
 		f.hint = `a JSON array alone is text; its elements are those of: fromJson (secret "NAME")`
 	}
-	return r.fail(n, f)
+	return r.fail(n, at.pipe(n.Pipe.Cmds).about(f, "it"))
 }
 
 // pipe evaluates a pipeline and sets the variables it declares.
 func (r *rendering) pipe(s *scope, dot any, p *parse.PipeNode) (any, error) {
 	var v any
-	for i, cmd := range p.Cmds {
+	for i := range p.Cmds {
 		var err error
-		if v, err = r.command(s, dot, cmd, v, i > 0); err != nil {
+		if v, err = r.command(s, dot, p.Cmds[:i+1], v); err != nil {
 			return nil, err
 		}
 	}
@@ -297,18 +297,18 @@ func (r *rendering) pipe(s *scope, dot any, p *parse.PipeNode) (any, error) {
 	return v, nil
 }
 
-// command evaluates one command; last is the result of the one before it, if
-// piped.
-func (r *rendering) command(s *scope, dot any, cmd *parse.CommandNode, last any, piped bool) (any, error) {
+// command evaluates the last of commands; piped is the result of those before it.
+func (r *rendering) command(s *scope, dot any, cmds []*parse.CommandNode, piped any) (any, error) {
+	before, cmd := cmds[:len(cmds)-1], cmds[len(cmds)-1]
 	id, ok := cmd.Args[0].(*parse.IdentifierNode)
 	if !ok {
 		return r.operand(s, dot, cmd.Args[0]) // check has seen that it stands alone
 	}
 	f := functions()[id.Ident]
 	if f.lazy {
-		return r.andOr(s, dot, cmd, last, piped, id.Ident == "or")
+		return r.andOr(s, dot, cmd, piped, len(before) > 0, id.Ident == "or")
 	}
-	c := call{r: r, f: f, node: id, nodes: cmd.Args[1:]}
+	c := call{r: r, f: f, node: id, nodes: cmd.Args[1:], before: before, s: s, dot: dot}
 	c.args = make([]any, 0, len(cmd.Args))
 	for _, a := range cmd.Args[1:] {
 		v, err := r.operand(s, dot, a)
@@ -317,8 +317,8 @@ func (r *rendering) command(s *scope, dot any, cmd *parse.CommandNode, last any,
 		}
 		c.args = append(c.args, v)
 	}
-	if piped {
-		c.args = append(c.args, last)
+	if len(before) > 0 {
+		c.args = append(c.args, piped)
 	}
 	return c.do()
 }
@@ -378,30 +378,16 @@ func (r *rendering) operand(s *scope, dot any, n parse.Node) (any, error) {
 
 // fields follows keys from one object to the next.
 func (r *rendering) fields(n parse.Node, v any, keys []string) (any, error) {
-	for _, k := range keys {
+	start := v
+	for i, k := range keys {
 		var err error
 		if v, err = field(v, k, true, r.t.missing); err != nil {
+			var f *failure
+			if errors.As(err, &f) && f.secret == "" {
+				err = follow(start, keys[:i]).about(f, "it")
+			}
 			return nil, r.fail(n, err)
 		}
 	}
 	return v, nil
-}
-
-// constant returns the value of a number in the template: a float64 if it is
-// written as one, else an int, as text/template has it. It reports false for
-// complex numbers and for what no int holds.
-func constant(n *parse.NumberNode) (any, bool) {
-	hex := len(n.Text) > 2 && n.Text[0] == '0' && (n.Text[1] == 'x' || n.Text[1] == 'X') && !strings.ContainsAny(n.Text, "pP")
-	char := n.Text[0] == '\''
-	switch {
-	case n.IsComplex:
-		return nil, false
-	case n.IsFloat && !hex && !char && strings.ContainsAny(n.Text, ".eEpP"):
-		return n.Float64, true
-	case n.IsInt:
-		i := int(n.Int64)
-		return i, int64(i) == n.Int64
-	default:
-		return nil, false
-	}
 }

@@ -61,7 +61,7 @@ func TestPEMThatIsNoChainIsAnError(t *testing.T) {
 		{"pemKey", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "the private key in the PEM cannot be read"},
 	} {
 		_, err := render(secrets{"pem": row.text}, optionsOf("{{ "+row.function+` (secret "pem") }}`))
-		if err == nil || !strings.HasSuffix(err.Error(), row.function+": "+row.want) {
+		if err == nil || !strings.HasSuffix(err.Error(), row.function+": "+row.want+`; the argument is secret "pem"`) {
 			t.Errorf("%s gives %v, want %s", row.function, err, row.want)
 		}
 	}

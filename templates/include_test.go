@@ -78,7 +78,7 @@ func TestIncludeErrorsNameTheFileTheyAreIn(t *testing.T) {
 	for _, row := range []struct{ text, want, hint string }{
 		{`{{ include "none.tmpl" }}`, `m.tmpl:1:4: include "none.tmpl": open file: file does not exist`, ""},
 		{`{{ define "row" }}{{ end }}{{ include "row" }}`, `m.tmpl:1:31: include "row": open file: file does not exist`, `what a defined template renders to is: executeTemplate "row" VALUE`},
-		{`{{ include "bad.tmpl" }}`, "/t/bad.tmpl:2: missing value for if", ""},
+		{`{{ include "bad.tmpl" }}`, "/t/bad.tmpl:2:7: missing value for if", ""},
 		{`{{ include "unknown.tmpl" }}`, `/t/unknown.tmpl:2:5: function "frobnicate" is not defined`, ""},
 		{`{{ include "missing.tmpl" }}`, `/t/missing.tmpl:2:17: secret "db" has no key "pasword"; its keys are: password`, ""},
 		{`{{ include "deep.tmpl" }}`, `/t/missing.tmpl:2:17: secret "db" has no key "pasword"; its keys are: password`, ""},
@@ -93,7 +93,7 @@ func TestIncludeErrorsNameTheFileTheyAreIn(t *testing.T) {
 		{`{{ "x.tmpl" | include }}`, "m.tmpl:1:15: the name of an included file is computed", `it stands in the template: include "NAME"`},
 		{`{{ include "x.tmpl" }}{{ include "y.tmpl" }}`, `m.tmpl: template "row" is defined in /t/x.tmpl and in /t/y.tmpl`, "define it in m.tmpl, whose own templates go before those it includes, or give one another name"},
 		{`{{ executeTemplate "none" }}`, `m.tmpl:1:4: template "none" is not defined`, `a template is defined in the same text or one it includes: {{ define "NAME" }}…{{ end }}`},
-		{`{{ executeTemplate (secret "db").password }}`, "m.tmpl:1:4: executeTemplate: a template whose name is computed is not defined", ""},
+		{`{{ executeTemplate (secret "db").password }}`, "m.tmpl:1:4: executeTemplate: a template whose name is computed is not defined; the argument is key password of secret \"db\"", ""},
 	} {
 		_, err := render(secrets{"db": `{"password":"` + canary + `"}`}, templates.Options{Name: "m.tmpl", Text: row.text, Library: directory(files)})
 		if err == nil || err.Error() != row.want || hintOf(err) != row.hint {
@@ -120,7 +120,7 @@ func TestIncludedFilesAreKnown(t *testing.T) {
 		if diff := cmp.Diff([]string{"a", "b"}, tmpl.Files()); diff != "" {
 			t.Error(diff)
 		}
-		want := []templates.SecretUse{{Name: "one", File: "/t/a", Line: 1}, {Name: "two", File: "/t/b", Line: 2}}
+		want := []templates.SecretUse{{Name: "one", Place: templates.Place{File: "/t/a", Line: 1, Col: 21}}, {Name: "two", Place: templates.Place{File: "/t/b", Line: 2, Col: 4}}}
 		if diff := cmp.Diff(want, tmpl.Secrets()); diff != "" {
 			t.Error(diff)
 		}
@@ -219,7 +219,7 @@ func TestDigestChangesWithWhatARenderingDependsOn(t *testing.T) {
 	}
 	base := digest(func(*templates.Options) {})
 	for name, change := range map[string]func(*templates.Options){
-		"name":         func(o *templates.Options) { o.Name, o.Line = "other", 7 },
+		"name":         func(o *templates.Options) { o.Name, o.Place, o.Key = "other", block(o.Text, 7, 6), "contents" },
 		"unused var":   func(o *templates.Options) { o.Vars = map[string]string{"v": "1", "unused": "2"} },
 		"unused env":   func(o *templates.Options) { o.AllowEnv = []string{"E"} },
 		"same include": func(o *templates.Options) { o.Library = directory(map[string]string{"a": "1", "b": "2"}) },
@@ -304,7 +304,8 @@ func TestHasSaysWhichSecretsATemplateCanDoWithout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []templates.SecretUse{{Name: "a", File: "m", Line: 1, Test: true}, {Name: "a", File: "m", Line: 1}, {Name: "b", File: "m", Line: 1, Test: true}, {Name: "e", File: "m", Line: 1}}
+	at := func(col int) templates.Place { return templates.Place{File: "m", Line: 1, Col: col} }
+	want := []templates.SecretUse{{Name: "a", Place: at(7), Test: true}, {Name: "a", Place: at(20)}, {Name: "b", Place: at(45), Test: true}, {Name: "e", Place: at(97)}}
 	if diff := cmp.Diff(want, tmpl.Secrets()); diff != "" || tmpl.Dynamic() {
 		t.Errorf("%s dynamic %v", diff, tmpl.Dynamic())
 	}

@@ -34,10 +34,10 @@ func (c *checker) named(id *parse.IdentifierNode, cmd, before *parse.CommandNode
 	name, known := firstArgument(cmd, before)
 	switch functions()[id.Ident].names {
 	case namesSecret:
-		c.secret(cmd, name, known, false)
+		c.secret(cmd, before, false)
 	case namesSecretOrElement:
 		if testsSecret(cmd.Args[1:], before != nil) {
-			c.secret(cmd, name, known, true)
+			c.secret(cmd, before, true)
 		}
 	case namesFile:
 		if !known || len(cmd.Args) < 2 {
@@ -59,24 +59,33 @@ func (c *checker) named(id *parse.IdentifierNode, cmd, before *parse.CommandNode
 // firstArgument returns the first argument of a command if it is a literal
 // string.
 func firstArgument(cmd, before *parse.CommandNode) (name string, known bool) {
-	var arg parse.Node
-	switch {
-	case len(cmd.Args) > 1:
-		arg = cmd.Args[1]
-	case before != nil && len(before.Args) == 1:
-		arg = before.Args[0]
-	}
-	for {
-		p, ok := arg.(*parse.PipeNode)
-		if !ok || len(p.Cmds) != 1 || len(p.Cmds[0].Args) != 1 || len(p.Decl) > 0 {
-			break
-		}
-		arg = p.Cmds[0].Args[0]
-	}
-	if s, ok := arg.(*parse.StringNode); ok {
+	if s, ok := firstNode(cmd, before).(*parse.StringNode); ok {
 		return s.Text, true
 	}
 	return "", false
+}
+
+// firstNode returns the first argument of a command, or nil if that is computed by
+// the commands before it.
+func firstNode(cmd, before *parse.CommandNode) parse.Node {
+	switch {
+	case len(cmd.Args) > 1:
+		return bare(cmd.Args[1])
+	case before != nil && len(before.Args) == 1:
+		return bare(before.Args[0])
+	}
+	return nil
+}
+
+// bare returns a node without parentheses around it.
+func bare(n parse.Node) parse.Node {
+	for {
+		p, ok := n.(*parse.PipeNode)
+		if !ok || len(p.Cmds) != 1 || len(p.Cmds[0].Args) != 1 || len(p.Decl) > 0 {
+			return n
+		}
+		n = p.Cmds[0].Args[0]
+	}
 }
 
 // testsSecret tells the two meanings of has apart: with a name alone, or with
@@ -90,13 +99,16 @@ func testsSecret(args []parse.Node, piped bool) bool {
 }
 
 // secret records which secret a call names, or that it is computed.
-func (c *checker) secret(cmd *parse.CommandNode, name string, known, test bool) {
+func (c *checker) secret(cmd, before *parse.CommandNode, test bool) {
+	name, known := firstArgument(cmd, before)
+	if v, ok := firstNode(cmd, before).(*parse.VariableNode); ok && len(v.Ident) == 1 {
+		name, known = c.fixedVariable(v.Ident[0])
+	}
 	if !known {
 		c.t.dynamic = true
 		return
 	}
-	line, _ := c.from.place(cmd.Position())
-	c.t.secrets = append(c.t.secrets, SecretUse{Name: name, File: c.from.name, Line: line, Test: test})
+	c.t.secrets = append(c.t.secrets, SecretUse{Name: name, Place: c.from.place(int(cmd.Position())), Test: test})
 }
 
 func (c *checker) variable(cmd *parse.CommandNode, name string, known bool) {
@@ -220,7 +232,7 @@ func (c *checker) definitions(s *source, known map[*source]map[string]body) map[
 			have, twice := m[name]
 			if twice && have != theirs[name] && s.defined[name] == nil {
 				c.errs = append(c.errs, &Error{
-					Name: s.name, Msg: "template " + strconv.Quote(name) + " is defined in " + have.from.name + " and in " + theirs[name].from.name,
+					Place: Place{File: s.name}, Msg: "template " + strconv.Quote(name) + " is defined in " + have.from.name + " and in " + theirs[name].from.name,
 					hint: "define it in " + s.name + ", whose own templates go before those it includes, or give one another name",
 				})
 			}

@@ -5,7 +5,6 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"text/template/parse"
 )
@@ -13,23 +12,24 @@ import (
 // source is one parsed text: the template itself, or a file that it includes.
 // It is immutable once it is loaded.
 type source struct {
-	name      string // what errors call it
-	firstLine int
-	text      string
-	main      *parse.Tree
-	defined   map[string]*parse.Tree // nil if the text defines none
+	name string // what errors call it
+	text string
+	// locate and key are Place and Key of [Options].
+	locate  func(offset int) (line, col int)
+	key     string
+	main    *parse.Tree
+	defined map[string]*parse.Tree // nil if the text defines none
 }
 
-// parseSource parses a text. Its functions are not looked at.
-func parseSource(name string, line int, text string, delims [2]string) (*source, error) {
-	s := &source{name: name, firstLine: max(line, 1), text: text}
-	if len(text) > maxSource {
-		return nil, &Error{Name: name, Line: line, Msg: "the template is larger than 1 MiB"}
+// parseSource parses the text of s. Its functions are not looked at.
+func parseSource(s *source, delims [2]string) (*source, error) {
+	if len(s.text) > maxSource {
+		return nil, &Error{Place: s.whole(), Msg: "the template is larger than 1 MiB"}
 	}
 	trees := make(map[string]*parse.Tree)
 	main := parse.New("")
 	main.Mode = parse.SkipFuncCheck // check says where, and why a function is not there
-	if _, err := main.Parse(text, delims[0], delims[1], trees); err != nil {
+	if _, err := main.Parse(s.text, delims[0], delims[1], trees); err != nil {
 		return nil, s.parseError(err, delims)
 	}
 	s.main = main
@@ -39,21 +39,9 @@ func parseSource(name string, line int, text string, delims [2]string) (*source,
 	return s, nil
 }
 
-// place returns the line and column of a byte of the text. The column is 0 if
-// the text stands inside another file.
-func (s *source) place(pos parse.Pos) (line, col int) {
-	before := s.text[:min(max(int(pos), 0), len(s.text))]
-	line = s.firstLine + strings.Count(before, "\n")
-	if s.firstLine == 1 {
-		col = len(before) - strings.LastIndexByte(before, '\n')
-	}
-	return line, col
-}
-
 // errorAt returns f as an Error at a node.
 func (s *source) errorAt(n parse.Node, f *failure) *Error {
-	line, col := s.place(n.Position())
-	return &Error{Name: s.name, Line: line, Col: col, Secret: f.secret, Msg: f.msg, Err: f.err, Refused: f.refused, hint: f.hint}
+	return &Error{Place: s.place(int(n.Position())), Secret: f.secret, Msg: f.msg, Err: f.err, Refused: f.refused, hint: f.hint}
 }
 
 // walk calls visit for every node of the text.
@@ -130,7 +118,7 @@ func (l *Library) load(name string, delims [2]string) (*source, error) {
 		}
 		return nil, f
 	}
-	return parseSource(filepath.Join(l.dir, filepath.FromSlash(name)), 1, string(text), delims)
+	return parseSource(&source{name: filepath.Join(l.dir, filepath.FromSlash(name)), text: string(text)}, delims)
 }
 
 // fileName returns the one name of the file that a template calls name.

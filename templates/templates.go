@@ -65,10 +65,13 @@ type Options struct {
 	// from, be it a template file or the configuration with the template inside.
 	// Empty means "template".
 	Name string
-	// Line is the 1-based line of the file Name on which Text begins, for
-	// contents inside a YAML file. 0 and 1 mean that Text is the whole file; only
-	// then do errors name columns.
-	Line int
+	// Place returns the 1-based line and column, in bytes, of the file Name at
+	// which the byte of Text at an offset stands, for contents inside a YAML file.
+	// Where that is not known the column is 0, and the line that on which the
+	// contents begin. nil means that Text is the whole file.
+	Place func(offset int) (line, col int)
+	// Key is what errors call Text where Place does not know, such as "contents".
+	Key string
 	// Text is the template's source, at most 1 MiB.
 	Text string
 	// Delims are the delimiters of actions. An empty one means "{{" or "}}".
@@ -101,9 +104,7 @@ type Options struct {
 type SecretUse struct {
 	// Name is the secret's name as the template writes it.
 	Name string
-	// File and Line are the place in the words of errors.
-	File string
-	Line int
+	Place
 	// Test says that the place only asks, by the function has, whether there is
 	// such a secret. A template with such a place is made for the secret's
 	// absence.
@@ -146,10 +147,10 @@ func Parse(o Options) (*Template, error) {
 	case "zero", "default":
 		t.missing = true
 	default:
-		return nil, &Error{Name: o.Name, Line: o.Line, Msg: "unknown value " + strconv.Quote(o.MissingKey) + " of missing_key", hint: `it is one of "error", "zero" and "default"`}
+		return nil, &Error{Place: o.whole(), Msg: "unknown value " + strconv.Quote(o.MissingKey) + " of missing_key", hint: `it is one of "error", "zero" and "default"`}
 	}
 	t.readEnv(o)
-	main, err := parseSource(o.Name, o.Line, o.Text, o.Delims)
+	main, err := parseSource(&source{name: o.Name, text: o.Text, locate: o.Place, key: o.Key}, o.Delims)
 	if err != nil {
 		return nil, err
 	}
@@ -159,8 +160,8 @@ func Parse(o Options) (*Template, error) {
 	if len(c.errs) > 0 {
 		return nil, c.joined()
 	}
-	slices.SortFunc(t.secrets, func(a, b SecretUse) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+	slices.SortStableFunc(t.secrets, func(a, b SecretUse) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
 	})
 	t.secrets = slices.Clip(t.secrets)
 	t.digest = c.digest(o)

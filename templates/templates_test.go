@@ -185,17 +185,18 @@ func TestBinarySecrets(t *testing.T) {
 func TestSecretsAreFoundWithoutRendering(t *testing.T) {
 	text := "{{ if false }}{{ secret \"b\" }}{{ end }}\n{{ define \"d\" }}{{ (secret `a`).x.y }}{{ end }}\n" +
 		`{{ with $x := secretBinary "c" | b64enc }}{{ else }}{{ "d" | secret }}{{ end }}{{ print (version ("e")) (secret "a") }}`
-	tmpl, err := templates.Parse(templates.Options{Name: "agent.yaml", Line: 10, Text: text})
+	tmpl, err := templates.Parse(templates.Options{Name: "agent.yaml", Place: block(text, 10, 6), Text: text})
 	if err != nil {
 		t.Fatal(err)
 	}
+	at := func(line, col int) templates.Place { return templates.Place{File: "agent.yaml", Line: line, Col: col} }
 	want := []templates.SecretUse{
-		{Name: "a", File: "agent.yaml", Line: 11},
-		{Name: "a", File: "agent.yaml", Line: 12},
-		{Name: "b", File: "agent.yaml", Line: 10},
-		{Name: "c", File: "agent.yaml", Line: 12},
-		{Name: "d", File: "agent.yaml", Line: 12},
-		{Name: "e", File: "agent.yaml", Line: 12},
+		{Name: "a", Place: at(11, 27)},
+		{Name: "a", Place: at(12, 112)},
+		{Name: "b", Place: at(10, 24)},
+		{Name: "c", Place: at(12, 21)},
+		{Name: "d", Place: at(12, 68)},
+		{Name: "e", Place: at(12, 96)},
 	}
 	if diff := cmp.Diff(want, tmpl.Secrets()); diff != "" {
 		t.Error(diff)
@@ -207,6 +208,45 @@ func TestSecretsAreFoundWithoutRendering(t *testing.T) {
 		tmpl, err := templates.Parse(templates.Options{Text: text})
 		if err != nil || !tmpl.Dynamic() {
 			t.Errorf("%s: the name is computed: %v", text, err)
+		}
+	}
+}
+
+func TestSecretNamedThroughAVariable(t *testing.T) {
+	for _, row := range []struct {
+		text string
+		want []string // nil: the name is known only when it is rendered
+	}{
+		{`{{ $n := "a" }}{{ secret $n }}`, []string{"1:19"}},
+		{`{{ $n := ("a") }}{{ ($n) | secretBinary }}{{ version $n }}`, []string{"1:28", "1:46"}},
+		{`{{ $n := "a" }}{{ if has $n }}{{ end }}`, []string{"1:22"}},
+		{`{{ with $n := "a" }}{{ secret $n }}{{ end }}`, []string{"1:24"}},
+		{`{{ $n := "a" }}{{ if true }}{{ $n = "a" }}{{ end }}{{ secret $n }}`, []string{"1:55"}},
+		{`{{ $m := "a" }}{{ secret $m }}{{ define "d" }}{{ $n := "a" }}{{ secret $n }}{{ end }}`, []string{"1:19", "1:65"}},
+		{`{{ $n := "b" }}{{ define "d" }}{{ $n := "a" }}{{ secret $n }}{{ end }}`, []string{"1:50"}},
+		{`{{ $n := "" }}{{ if true }}{{ $n = "a" }}{{ end }}{{ secret $n }}`, nil},
+		{`{{ $n := "a" }}{{ $n = print "b" }}{{ secret $n }}`, nil},
+		{`{{ $n := "a" }}{{ range $n := list "b" }}{{ secret $n }}{{ end }}`, nil},
+		{`{{ range $n := "a" }}{{ secret $n }}{{ end }}`, nil},
+		{`{{ $n := "a" }}{{ range $i, $n = list "b" }}{{ end }}{{ secret $n }}`, nil},
+		{`{{ define "d" }}{{ secret $ }}{{ end }}{{ template "d" "a" }}`, nil},
+		{`{{ $n := "a" }}{{ secret $n.b }}`, nil},
+		{`{{ $n := "a" | upper }}{{ secret $n }}`, nil},
+	} {
+		tmpl, err := templates.Parse(templates.Options{Name: "m", Text: row.text})
+		if err != nil {
+			t.Errorf("%s: %v", row.text, err)
+			continue
+		}
+		var got []string
+		for _, use := range tmpl.Secrets() {
+			got = append(got, strings.TrimPrefix(use.String(), "m:"))
+			if use.Name != "a" {
+				t.Errorf("%s names %q", row.text, use.Name)
+			}
+		}
+		if diff := cmp.Diff(row.want, got); diff != "" || tmpl.Dynamic() != (row.want == nil) {
+			t.Errorf("%s: dynamic %v\n%s", row.text, tmpl.Dynamic(), diff)
 		}
 	}
 }

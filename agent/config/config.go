@@ -59,7 +59,9 @@ type Config struct {
 	path   string
 	faults error
 	lines  map[any]int
-	blocks map[any]bool
+	marks  map[any]mark
+	// source is the file by lines; see Text.
+	source []string
 }
 
 // Source is where secrets are read: aws or local, not both.
@@ -249,15 +251,6 @@ func (c *Config) Place(fields ...any) string {
 
 // Mentions reports whether the file gives field, a pointer as for [Config.Place].
 func (c *Config) Mentions(field any) bool { return c.lines[field] != 0 }
-
-// TextLine returns the line on which the text of field, a pointer to a string,
-// begins: below its key where it is written as a YAML block.
-func (c *Config) TextLine(field *string) int {
-	if c.blocks[field] {
-		return c.lines[field] + 1
-	}
-	return c.lines[field]
-}
 
 // Errorf returns an [Error] at the place of the first of fields the file
 // mentions.

@@ -289,13 +289,6 @@ func TestUnknownKeyNamesTheOneThatWasMeant(t *testing.T) {
 	}
 }
 
-func TestTextLineIsWhereTheTemplateBegins(t *testing.T) {
-	c := parse(t, "secrets: [{id: a}]\nfiles:\n  - path: /a\n    contents: |\n      first\n  - path: /b\n    contents: \"x\"\n")
-	if a, b := c.TextLine(&c.Files[0].Contents), c.TextLine(&c.Files[1].Contents); a != 5 || b != 7 {
-		t.Errorf("the texts begin on lines %d and %d, want 5 and 7", a, b)
-	}
-}
-
 // TestExampleLoads keeps agent.yaml.example true: it is valid, and it shows
 // every key there is.
 func TestExampleLoads(t *testing.T) {

@@ -21,10 +21,9 @@ import (
 type decoder struct {
 	path  string
 	lines map[any]int
-	// blocks are the fields written as YAML block text, whose first line is the
-	// one after the key.
-	blocks map[any]bool
-	errs   []error
+	// marks are where strings stand.
+	marks map[any]mark
+	errs  []error
 }
 
 func (d *decoder) errorf(n *yaml.Node, hint, format string, args ...any) {
@@ -146,9 +145,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, key string) {
 	case reflect.String:
 		// A number or a true is text here: names like 12345 need no quotes.
 		v.SetString(n.Value)
-		if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
-			d.blocks[v.Addr().Interface()] = true
-		}
+		d.marks[v.Addr().Interface()] = mark{n.Column, n.Style}
 	case reflect.Bool:
 		b, err := strconv.ParseBool(n.Value)
 		if n.Tag != "!!bool" || err != nil {

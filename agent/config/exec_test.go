@@ -60,11 +60,12 @@ func TestExecKeepsChoices(t *testing.T) {
 	}
 }
 
-func TestTheLineOfAVariableIsKnown(t *testing.T) {
+func TestThePlaceOfAVariableIsKnown(t *testing.T) {
 	c := parse(t, "secrets: [{id: a}]\nexec:\n  command: [x]\n  env:\n    A: one\n    B: |\n      two\n")
-	for name, want := range map[string]int{"A": 5, "B": 7} {
-		if got := c.TextLine(c.Exec.Env[name]); got != want {
-			t.Errorf("the text of %s begins on line %d, want %d", name, got, want)
+	for name, want := range map[string][2]int{"A": {5, 9}, "B": {7, 8}} {
+		offset := strings.IndexAny(*c.Exec.Env[name], "nw")
+		if line, column := c.Text(c.Exec.Env[name]).Place(offset); line != want[0] || column != want[1] {
+			t.Errorf("the text of %s stands at %d:%d, want %v", name, line, column, want)
 		}
 	}
 }

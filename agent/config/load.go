@@ -27,9 +27,9 @@ func Load(path string) (*Config, error) {
 // paths in it start at path's directory.
 func Parse(path string, data []byte) (*Config, error) {
 	c := &Config{path: path}
-	d := &decoder{path: path, lines: map[any]int{}, blocks: map[any]bool{}}
+	d := &decoder{path: path, lines: map[any]int{}, marks: map[any]mark{}}
 	readable := d.parse(data, reflect.ValueOf(c).Elem())
-	c.lines, c.blocks = d.lines, d.blocks
+	c.lines, c.marks, c.source = d.lines, d.marks, sourceLines(data)
 	c.setDefaults()
 	if readable {
 		d.errs = append(d.errs, c.validate()...)
