@@ -120,12 +120,15 @@ func (c *supervised) run(end, work context.Context, overdue func() error) error 
 }
 
 // waits says what the agent waits for before it is ready, or nil.
-func (c *supervised) waits() error {
+func (c *supervised) waits(snap *store.Snapshot) error {
 	switch {
 	case c.spec == nil || c.sup.Status().Starts > 0:
 		return nil
 	case c.made != nil && c.made.err != nil:
 		return fmt.Errorf("the child cannot be started: %w", c.made.err)
+	case c.made != nil && c.made.waiting != "":
+		e, _ := snap.Get(c.made.waiting)
+		return fmt.Errorf("the child was not started yet: secret %s: %w", c.made.waiting, &notReadError{name: c.made.waiting, err: e.Err})
 	default:
 		return errors.New("the child was not started yet")
 	}
@@ -211,7 +214,9 @@ func (a *Agent) applyChild(snap *store.Snapshot) {
 		}
 		return
 	}
-	if c.made == nil || !c.made.deps.current(snap) {
+	// That a secret which was waited for does not exist is no version either: who waits
+	// looks again in every pass, as files do.
+	if c.made == nil || c.made.waiting != "" || !c.made.deps.current(snap) {
 		c.made = c.spec.render(snap, a.optional, os.Environ())
 	}
 	if a.unsettled(c, snap) {
