@@ -5,9 +5,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"secretsd/agent/secret"
 	"secretsd/agent/source/local"
@@ -39,7 +39,7 @@ func (s *standing) read(name string, v *secret.Version, err error) {
 	var updates []store.Update
 	for _, c := range s.agent.build.secrets {
 		if c.name == name {
-			updates = append(updates, store.Update{Name: name, Ref: c.ref, Version: v, Err: err})
+			updates = append(updates, store.Update{Name: name, Ref: c.ref, Version: v, Err: err, Wall: time.Now()})
 		}
 	}
 	s.agent.store.Put(updates)
@@ -60,7 +60,7 @@ func (s *standing) wantVariables(want ...string) {
 		s.t.Errorf("the child is not started; reasons: %s", s.agent.health.reason())
 		return
 	}
-	if got := p.Env.Reveal(); !slices.Equal(got, want) {
+	if got := p.Env.Reveal(); strings.Join(got, " ") != strings.Join(want, " ") {
 		s.t.Errorf("the child has %q, want %q", got, want)
 	}
 }

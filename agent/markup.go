@@ -115,6 +115,8 @@ func (m *markup) secrets(list []SecretStatus, now time.Time) {
 			state, why = coloured(fine, "absent, optional"), ""
 		case s.VersionID == "" && s.Kind != "":
 			state = coloured(bad, s.Kind)
+		case s.Unlabelled():
+			state = coloured(fine, "no "+s.Stage+" yet")
 		case s.VersionID == "":
 			state = coloured(warn, "not read yet")
 		case s.Stale:

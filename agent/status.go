@@ -95,6 +95,12 @@ func (s *SecretStatus) Absent() bool {
 	return s.Optional && s.VersionID == "" && s.Kind == secret.NotFound.String()
 }
 
+// Unlabelled reports whether the secret was read, and no version carries Stage: it was
+// never rotated.
+func (s *SecretStatus) Unlabelled() bool {
+	return s.VersionID == "" && s.Kind == "" && !s.ConfirmedAt.IsZero()
+}
+
 // The states of a file.
 const (
 	// FileInPlace: it holds what it should.

@@ -199,6 +199,8 @@ func table(b *strings.Builder, heading string, n int, row func(i int) []string) 
 
 func stateOf(s *agent.SecretStatus) string {
 	switch {
+	case s.Unlabelled():
+		return "no " + s.Stage + " yet"
 	case s.VersionID == "" && s.Kind == "":
 		return "not read yet"
 	case s.Expired:

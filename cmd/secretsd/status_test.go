@@ -118,3 +118,15 @@ func TestHelpNamesEveryFieldOfStatus(t *testing.T) {
 		t.Errorf("looked at %d fields only", n)
 	}
 }
+
+// TestASecretThatWasNeverRotatedIsNotOneThatWasNotRead, and its state says so.
+func TestASecretThatWasNeverRotatedIsNotOneThatWasNotRead(t *testing.T) {
+	s := agent.SecretStatus{Name: "before", Stage: "AWSPREVIOUS", Optional: true}
+	if got := stateOf(&s); got != "not read yet" {
+		t.Errorf("before the first read: %q", got)
+	}
+	s.ConfirmedAt = time.Now()
+	if got := stateOf(&s); got != "no AWSPREVIOUS yet" {
+		t.Errorf("after it: %q", got)
+	}
+}
