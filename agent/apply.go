@@ -277,6 +277,10 @@ func (a *applier) prepare(render rendering, o *output, snap *store.Snapshot) (ca
 		o.wait(name, false)
 		return candidate{}, false
 	}
+	if name := lacking(err, func(name string) bool { e, _ := snap.Get(name); return lacksLabel(e) && a.optional[name] }); name != "" {
+		o.wait(name, true)
+		return candidate{}, false
+	}
 	if err != nil {
 		a.counted.templateFailures++
 		a.holdUnrendered(o, &heldBack{versions: o.pin(used(snap, looked)).named(), source: o.source, reason: err, unrendered: true})

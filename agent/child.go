@@ -58,8 +58,12 @@ type supervised struct {
 	made *childEnv
 	// program is what the supervisor was told last; nil before.
 	program *process.Program
-	// touched says that a file of the child's has changed since.
-	touched bool
+	// given are the versions that its environment is made of.
+	given versions
+	// touched are the child's files that have changed since, and what they show.
+	touched map[string]versions
+	// held is why its environment is not that of now, or nil.
+	held error
 	// said is the error of the environment, and broken that of changed templates,
 	// that was logged last.
 	said, broken string
@@ -120,12 +124,14 @@ func (c *supervised) run(end, work context.Context, overdue func() error) error 
 }
 
 // waits says what the agent waits for before it is ready, or nil.
-func (c *supervised) waits() error {
+func (c *supervised) waits(snap *store.Snapshot) error {
 	switch {
 	case c.spec == nil || c.sup.Status().Starts > 0:
 		return nil
 	case c.made != nil && c.made.err != nil:
 		return fmt.Errorf("the child cannot be started: %w", c.made.err)
+	case c.made != nil && c.made.waiting != "":
+		return fmt.Errorf("the child was not started yet: %w", c.made.waitsFor(snap))
 	default:
 		return errors.New("the child was not started yet")
 	}
@@ -136,7 +142,10 @@ func (c *supervised) waits() error {
 // be the one who removes it.
 func (c *supervised) published(o *output, made *content) {
 	if len(o.notify) == 0 && (o.good == nil || o.good.source != made.source || !slices.Equal(o.named, made.versions.named())) {
-		c.touched = true
+		if c.touched == nil {
+			c.touched = map[string]versions{}
+		}
+		c.touched[o.path] = made.versions
 	}
 }
 
@@ -201,20 +210,25 @@ func (a *Agent) published(o *output, made *content) {
 }
 
 // applyChild works out the child's environment and gives it to the supervisor.
-// Whatever is wrong with it leaves a running child as it is.
+// Whatever is wrong with it leaves a running child with the one that it has.
 func (a *Agent) applyChild(snap *store.Snapshot) {
 	c := a.child
+	c.held = nil
 	if c.spec == nil {
+		c.touched = nil
 		if c.program != nil {
 			c.program = nil
 			c.sup.Set(nil, true)
 		}
 		return
 	}
-	if c.made == nil || !c.made.deps.current(snap) {
+	// That a secret which was waited for does not exist is no version either: who waits
+	// looks again in every pass, as files do.
+	if c.made == nil || c.made.waiting != "" || !c.made.deps.current(snap) {
 		c.made = c.spec.render(snap, a.optional, os.Environ())
 	}
-	if a.unsettled(c, snap) {
+	if name := a.unsettled(c, snap); name != "" {
+		a.holdUnsettled(name, snap)
 		return
 	}
 	next := c.spec.program
@@ -229,7 +243,7 @@ func (a *Agent) applyChild(snap *store.Snapshot) {
 		}
 	}
 	if c.made.err != nil || c.made.waiting != "" {
-		c.degrade(c.made.err)
+		a.holdEnvironment(snap)
 		return
 	}
 	if c.program == nil {
@@ -240,19 +254,6 @@ func (a *Agent) applyChild(snap *store.Snapshot) {
 	if c.set(&next) {
 		a.recordEnvironment(c.made.deps)
 	}
-}
-
-// unsettled reports whether the environment needs a secret of which it is not known yet
-// what to show, and the child waits for that: one that runs for as long as it takes, and
-// one that is yet to be started as files do that are missing. A wrapper gives up instead
-// of starting it with what is known to be wrong.
-func (a *Agent) unsettled(c *supervised, snap *store.Snapshot) bool {
-	for name := range c.made.deps {
-		if e, _ := snap.Get(name); e.Unsettled != nil && (c.program != nil || c.opts.Once || a.clock()-e.Unsettled.Since < huntTime) {
-			return true
-		}
-	}
-	return false
 }
 
 // optional reports whether a configured secret may be absent.
@@ -269,15 +270,15 @@ func (c *supervised) set(next *process.Program) (changed bool) {
 	}
 	prev := c.program
 	changed = prev == nil || !prev.Env.Equal(next.Env)
-	act := changed || c.touched || prev.Path != next.Path || !slices.Equal(prev.Args, next.Args)
-	c.program, c.touched = next, false
+	act := changed || len(c.touched) > 0 || prev.Path != next.Path || !slices.Equal(prev.Args, next.Args)
+	c.program, c.given, c.touched = next, c.made.deps, nil
 	c.sup.Set(next, act)
 	return changed
 }
 
 // degrade says why the child stays as it is; the same reason only once.
 func (c *supervised) degrade(err error) {
-	if err == nil || err.Error() == c.said {
+	if err.Error() == c.said {
 		return
 	}
 	c.said = err.Error()
@@ -359,13 +360,3 @@ func (a *Agent) KillChild() { a.child.sup.Kill() }
 // status, or 128 and the number of the signal that has ended it. It is called
 // after Run.
 func (a *Agent) ChildStatus() int { return a.child.exit.Status() }
-
-// childState returns the state of the child for Status, or nil where the
-// configuration has none.
-func (a *Agent) childState(b *build) *process.Status {
-	if b.child == nil {
-		return nil
-	}
-	st := a.child.sup.Status()
-	return &st
-}

@@ -23,7 +23,7 @@ type expectation config.Expect
 // dates, never a value. A nil expectation takes everything, and everybody takes
 // the empty version that stands for a label without one.
 func (x *expectation) check(v *secret.Version, now time.Time) error {
-	if x == nil || v.VersionID == "" {
+	if x == nil || v.Unlabelled() {
 		return nil
 	}
 	value := v.Text.Bytes()

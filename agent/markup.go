@@ -187,7 +187,7 @@ func (m *markup) targets(list []notify.TargetStatus, now time.Time) {
 	}
 }
 
-func (m *markup) child(c *process.Status, now time.Time) {
+func (m *markup) child(c *ChildStatus, now time.Time) {
 	if c == nil {
 		return
 	}
@@ -197,7 +197,11 @@ func (m *markup) child(c *process.Status, now time.Time) {
 	if c.State == process.Running {
 		colour, since, pid = fine, ago(now.Sub(c.StartedAt)), fmt.Sprint(c.PID)
 	}
-	row(pid, cell(coloured(colour, strings.ReplaceAll(string(c.State), "_", " "))+explained(c.Error, "")), since,
+	state := strings.ReplaceAll(string(c.State), "_", " ")
+	if c.EnvironmentHeld {
+		colour, state = bad, state+", environment held"
+	}
+	row(pid, cell(coloured(colour, state)+explained(c.Error, c.Hint)), since,
 		fmt.Sprint(c.Starts), fmt.Sprint(c.Crashes), html.EscapeString(c.LastExit))
 }
 

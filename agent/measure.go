@@ -23,7 +23,7 @@ func (a *Agent) measure() metrics.State {
 		m.Endpoint = a.measureEndpoint(&st, p)
 	}
 	if c := st.Child; c != nil {
-		m.Child = &metrics.Child{Running: c.PID > 0, Starts: c.Starts, Crashes: c.Crashes}
+		m.Child = &metrics.Child{Running: c.PID > 0, Starts: c.Starts, Crashes: c.Crashes, EnvironmentHeld: c.EnvironmentHeld}
 	}
 	for _, s := range st.Secrets {
 		m.Secrets = append(m.Secrets, metrics.Secret{Name: s.Name, VersionID: s.VersionID, ConfirmedAt: s.ConfirmedAt,

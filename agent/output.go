@@ -163,13 +163,14 @@ func (o *output) missing(snap *store.Snapshot, optional map[string]bool) (name s
 	skip = true
 	for _, use := range o.uses {
 		e, _ := snap.Get(use)
-		if e.Version != nil || o.tested[use] && optional[use] && absent(e.Err) {
+		empty := o.explode != nil && o.explode.secret == use && optional[use] && lacksLabel(e)
+		if e.Version != nil && !empty || o.tested[use] && optional[use] && absent(e.Err) {
 			continue
 		}
 		if name == "" {
 			name = use
 		}
-		skip = skip && optional[use] && absent(e.Err)
+		skip = skip && (empty || optional[use] && absent(e.Err))
 	}
 	return name, skip && name != ""
 }

@@ -12,7 +12,7 @@ import (
 func (a *Agent) assess(snap *store.Snapshot) {
 	if !a.ready {
 		counts, waits := a.inPlace(snap)
-		if waits = errors.Join(waits, a.child.waits()); waits != nil {
+		if waits = errors.Join(waits, a.child.waits(snap)); waits != nil {
 			a.health.assess(waits)
 			return
 		}

@@ -110,6 +110,9 @@ func (e *explode) render(lookup templates.Lookup) ([]piece, error) {
 	if err != nil {
 		return nil, fmt.Errorf("explode secret %s: %w", e.secret, err)
 	}
+	if v.Unlabelled() {
+		return nil, unlabelledError("explode secret " + e.secret)
+	}
 	var fields map[string]json.RawMessage
 	if v.Text.IsZero() || json.Unmarshal(v.Text.Bytes(), &fields) != nil || fields == nil {
 		return nil, fmt.Errorf("explode secret %s: it is not a JSON object", e.secret)

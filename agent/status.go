@@ -11,7 +11,6 @@ import (
 	"secretsd/agent/secret"
 	"secretsd/agent/store"
 	"secretsd/sinks/endpoint"
-	"secretsd/sinks/process"
 )
 
 // Status is the state of an agent, for people and programs. It is plain data
@@ -47,7 +46,7 @@ type Status struct {
 	Requests map[string]uint64 `json:"requests,omitempty"`
 	OnDemand int               `json:"on_demand,omitempty"`
 	// Child is nil where the configuration has none.
-	Child *process.Status `json:"child,omitempty"`
+	Child *ChildStatus `json:"child,omitempty"`
 }
 
 // SecretStatus is the state of one configured secret.
@@ -156,6 +155,8 @@ type passed struct {
 	counted counted
 	bound   Addrs
 	servers []*endpoint.Server
+	// childHeld is why the child's environment is not that of now, or nil.
+	childHeld error
 }
 
 // counted is what the applying goroutine has done so far.
@@ -221,7 +222,7 @@ func (a *Agent) CountFailedReload(err error) { a.seen.reloaded(err) }
 func (a *Agent) note(snap *store.Snapshot) {
 	p := &passed{
 		build: a.build, snap: snap, files: make([]FileStatus, len(a.build.outputs)), counted: a.apply.counted,
-		bound: a.Addrs(), servers: a.listeners.servers(),
+		bound: a.Addrs(), servers: a.listeners.servers(), childHeld: a.child.held,
 	}
 	now, wall := a.clock(), time.Now()
 	for i, o := range a.build.outputs {
@@ -281,7 +282,7 @@ func (a *Agent) Status() Status {
 	if e := p.build.cfg.Endpoint; e != nil {
 		s.Clients, s.Requests, s.OnDemand = a.seen.traffic.clientStatus(e), a.seen.traffic.counts(a.seen.traffic.all), a.onDemand.size()
 	}
-	s.Child = a.childState(p.build)
+	s.Child = a.childState(p)
 	plans := a.refresh.plans()
 	now, wall := a.clock(), time.Now()
 	for _, c := range p.build.secrets {

@@ -33,6 +33,8 @@ type variable struct {
 	// they are there.
 	uses   []string
 	tested map[string]bool
+	// decided are those that decide about a part of it, by has or by their value.
+	decided map[string]bool
 }
 
 // newVariables parses the templates of env, which stands at key in the configuration.
@@ -56,10 +58,11 @@ func (p *plan) addVariable(all *variables, name string, text *string) error {
 	if err != nil {
 		return keyed(key, err)
 	}
-	v := variable{name: name, tmpl: tmpl, tested: map[string]bool{}}
+	v := variable{name: name, tmpl: tmpl, tested: map[string]bool{}, decided: map[string]bool{}}
 	var errs []error
 	for _, use := range tmpl.Secrets() {
 		v.tested[use.Name] = v.tested[use.Name] || use.Test
+		v.decided[use.Name] = v.decided[use.Name] || use.Test || use.Decides
 		v.uses = append(v.uses, use.Name)
 		if !p.configured(use.Name) {
 			errs = append(errs, p.unknownSecret(use))
@@ -121,14 +124,20 @@ type made struct {
 }
 
 // render works out all variables from one state of the secrets. One that uses a
-// secret which may be absent, and is, is left out, unless it asks for that itself.
+// secret which may be absent, and is, is left out, unless it asks for that itself. So is
+// one of AWSPREVIOUS of such a secret, where no version carries that.
 func (v *variables) render(get entriesOf, optional func(name string) bool) made {
 	m := &making{made: made{deps: versions{}}, get: get, optional: optional}
 	for _, f := range v.from {
-		if m.missing(f.Secret) {
+		if m.missing(f.Secret) || m.unlabelled(f.Secret) {
 			continue
 		}
-		keys, err := process.Keys(v.key+"_from, secret "+f.Secret, f.Prefix, f.Upper, m.depend(f.Secret).Shown().Text)
+		from, shown := v.key+"_from, secret "+f.Secret, m.depend(f.Secret).Shown()
+		if shown.Unlabelled() {
+			m.errs = append(m.errs, unlabelledError(from))
+			continue
+		}
+		keys, err := process.Keys(from, f.Prefix, f.Upper, shown.Text)
 		m.vars, m.errs = append(m.vars, keys...), append(m.errs, err)
 	}
 	pass := templates.NewPass(get.lookup)
@@ -163,12 +172,19 @@ func (m *making) missing(name string) bool {
 	return e.Version == nil
 }
 
+// unlabelled reports whether a secret that may be absent has no version with its label.
+func (m *making) unlabelled(name string) bool {
+	e, _ := m.get(name)
+	return lacksLabel(e) && m.optional(name)
+}
+
 // add renders one variable.
 func (m *making) add(pass *templates.Pass, key string, v *variable) {
 	missing := false
 	for _, name := range v.uses {
 		doesWithout := v.tested[name] && m.optional(name) && absent(m.depend(name).Err)
 		missing = m.missing(name) && !doesWithout || missing
+		missing = missing || m.unlabelled(name) && !v.decided[name]
 	}
 	if missing {
 		return
@@ -181,6 +197,7 @@ func (m *making) add(pass *templates.Pass, key string, v *variable) {
 	switch {
 	case errors.As(err, &notRead): // a name that the template computed
 		m.missing(notRead.name)
+	case lacking(err, m.unlabelled) != "": // left out
 	case err != nil:
 		m.errs = append(m.errs, keyed(key+"."+v.name, err))
 	default:

@@ -152,6 +152,53 @@ func TestWhatIsWrongLeavesTheChildAlone(t *testing.T) {
 	}
 }
 
+// TestAHeldEnvironmentKeepsNoFileOfOthersFromTheChild: one secret's fault is none of
+// the others', and everybody who looks can see it.
+func TestAHeldEnvironmentKeepsNoFileOfOthersFromTheChild(t *testing.T) {
+	const script = `trap 'echo "HUP $(cat "$1/out")" >> "$1/log"' HUP; trap 'echo TERM >> "$1/log"; exit' TERM; echo "start $DB_PW $(cat "$1/out")" >> "$1/log"; while :; do sleep 0.02; done`
+	for _, tt := range []struct{ onChange, held, mended string }{
+		{"signal", "start one eins\nHUP zwei\n", "HUP zwei\n"},
+		{"restart", "start one eins\nTERM\nstart one zwei\n", "TERM\nstart three zwei\n"},
+	} {
+		t.Run(tt.onChange, func(t *testing.T) {
+			w := newWrapper(t)
+			set := func(db, other string) {
+				write(t, w.secrets+".new", fmt.Sprintf("secrets: [{name: db, string: '%s'}, {name: other, string: %s}]\n", db, other))
+				if err := os.Rename(w.secrets+".new", w.secrets); err != nil {
+					t.Fatal(err)
+				}
+			}
+			set(`{"pw": "one"}`, "eins")
+			w.conf(w.shell(script)+"\n  env_from: [{secret: db, prefix: db_, upper: true}]\n  on_change: "+tt.onChange,
+				fmt.Sprintf(`files: [{path: %s/out, contents: '{{ secret "other" }}'}]`+"\ntelemetry: {listen: '%s'}", w.dir, w.endpoint))
+			write(t, w.fixture.conf, strings.Replace(content(w.fixture.conf), "{name: db, id: db}", "{name: db, id: db}, {name: other, id: other}", 1))
+			p := secretsd(t, cleanEnv(), "run", "--config", w.fixture.conf)
+			p.until("msg=ready")
+			eventually(t, "the child runs", func() bool { return content(w.path("log")) == "start one eins\n" })
+			set(`{"a-b": "CANARY"}`, "eins")
+			p.until("cannot bring the child's environment up to date")
+			set(`{"a-b": "CANARY"}`, "zwei")
+			eventually(t, "the child has the new file", func() bool { return content(w.path("log")) == tt.held })
+			eventually(t, "the status shows the hold", func() bool {
+				table, _ := runTo(t, cleanEnv(), "status", "--state-dir", w.path("state"))
+				list, _ := runTo(t, cleanEnv(), "status", "--output", "json", "--state-dir", w.path("state"))
+				return strings.Contains(table, "running, environment held") && strings.Contains(table, `"a-b"`) &&
+					strings.Contains(list, `"environment_held": true`) && strings.Contains(list, `a-b`)
+			})
+			for path, want := range map[string]string{"/metrics": "secretsd_child_environment_held 1", "/": "running, environment held"} {
+				if _, body := get(t, "http://"+w.endpoint+path, ""); !strings.Contains(body, want) {
+					t.Errorf("%s does not show %q", path, want)
+				}
+			}
+			set(`{"pw": "three"}`, "zwei")
+			eventually(t, "the environment follows", func() bool { return content(w.path("log")) == tt.held+tt.mended })
+			if _, body := get(t, "http://"+w.endpoint+"/metrics", ""); !strings.Contains(body, "secretsd_child_environment_held 0") {
+				t.Error("the metric still shows the hold")
+			}
+		})
+	}
+}
+
 // TestABrokenConfigurationNeverTouchesTheChild is a fault of a peer, which stops
 // the child first and reads the configuration then.
 func TestABrokenConfigurationNeverTouchesTheChild(t *testing.T) {

@@ -177,6 +177,13 @@ func (c *checker) at(n parse.Node) {
 	case *parse.PipeNode:
 		c.pipe(n)
 		return
+	case *parse.IfNode:
+		c.condition(n.Pipe)
+		c.node(n.List)
+		if n.ElseList != nil {
+			c.node(n.ElseList)
+		}
+		return
 	case *parse.WithNode:
 		c.rebound(&n.BranchNode)
 		return
@@ -203,9 +210,19 @@ func (c *checker) at(n parse.Node) {
 	}
 }
 
+// condition checks what decides about a block.
+func (c *checker) condition(p *parse.PipeNode) {
+	before := len(c.t.secrets)
+	c.node(p)
+	for i := range c.t.secrets[before:] {
+		use := &c.t.secrets[before+i]
+		use.Decides = !use.Test
+	}
+}
+
 // rebound checks a block in whose body . is something else.
 func (c *checker) rebound(b *parse.BranchNode) {
-	c.node(b.Pipe)
+	c.condition(b.Pipe)
 	top := c.top
 	c.top = false
 	c.node(b.List)

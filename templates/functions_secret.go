@@ -19,7 +19,7 @@ func secretRows() []row {
 		{names: "version", args: "NAME", doc: "The VersionId of the secret's version that is rendered.",
 			example: `{{ version "db" }}`, result: "v-db",
 			fn: secretVersion, min: 1, max: 1, naming: namesSecret},
-		{names: "has", args: "NAME [KEY...]", doc: "Whether there is a secret NAME, which required: false allows not to be, and in it the key KEY, with a value that is not null; more KEYs lead into nested objects. With a list as the last argument it is sprig's: whether LIST holds an element.",
+		{names: "has", args: "NAME [KEY...]", doc: "Whether there is a secret NAME, which required: false allows not to be, or of AWSPREVIOUS a version, which there is from the first rotation on, and in it the key KEY, with a value that is not null; more KEYs lead into nested objects. With a list as the last argument it is sprig's: whether LIST holds an element.",
 			example: `{{ if has "db" "tls" "ca" }}yes{{ end }} {{ has "b" (secret "db").hosts }}`, result: "yes true",
 			fn: has, min: 1, max: -1, naming: namesSecretOrElement, reveals: true},
 		{names: "mustHas sprig_has", args: "ELEMENT LIST", doc: "Whether LIST holds ELEMENT.", example: `{{ mustHas "b" (secret "db").hosts }}`, result: "true", fn: func(v any, l []any) (bool, error) { return contained(l, v) }},
@@ -101,6 +101,9 @@ func (c *call) hasSecret() (any, error) {
 			return false, nil
 		}
 		return nil, err
+	}
+	if rd.version.Unlabelled() {
+		return false, nil
 	}
 	v := rd.value
 	for _, key := range c.args[1:] {

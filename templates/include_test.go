@@ -253,11 +253,14 @@ func TestDigestChangesWithWhatARenderingDependsOn(t *testing.T) {
 }
 
 // optional is a lookup in which absent is a secret that AWS says does not
-// exist, and denied one that may not be read.
+// exist, denied one that may not be read, and unrotated AWSPREVIOUS of one that was
+// never rotated.
 func optional(name string) (*secret.Version, error) {
 	switch name {
 	case "absent":
 		return nil, fmt.Errorf("not read yet: %w", &secret.Error{Kind: secret.NotFound, ID: "x", Code: "ResourceNotFoundException"})
+	case "unrotated":
+		return &secret.Version{Text: secret.NewValue("")}, nil
 	case "denied":
 		return nil, &secret.Error{Kind: secret.Denied, ID: "x", Code: "AccessDeniedException"}
 	}
@@ -277,6 +280,10 @@ func TestHasAsksForASecretOrAKey(t *testing.T) {
 		{`{{ if has "absent" }}{{ (secret "absent").user }}{{ else }}none{{ end }}`, "none"},
 		{`{{ has "a" (list "a" "b") }}{{ has "c" (list "a" "b") }}{{ list "a" | has "a" }}{{ has 1 (list 1) }}`, "truefalsetruetrue"},
 		{`{{ has "a" (secret "db").list }}{{ mustHas "a" (list "a") }}{{ sprig_has "a" (list) }}`, "truetruefalse"},
+		{`{{ has "unrotated" }}{{ has "unrotated" "user" }}{{ "unrotated" | has }}`, "falsefalsefalse"},
+		{`{{ if has "unrotated" }}{{ (secret "unrotated").user }}{{ else }}none{{ end }}`, "none"},
+		{`{{ with secret "unrotated" }}{{ .user }}{{ else }}none{{ end }}[{{ secret "unrotated" }}{{ version "unrotated" }}]`, "none[]"},
+		{`{{ (secret "unrotated").user }}`, `m:1:24: no version of secret "unrotated" carries AWSPREVIOUS yet, so it has no .user`},
 		{`{{ has "denied" }}`, `m:1:4: secret "denied": read secret x: AccessDeniedException`},
 		{`{{ has "pending" }}`, `m:1:4: secret "pending": not read yet`},
 		{`{{ has "nope" }}`, `m:1:4: secret "nope": not in the configuration`},

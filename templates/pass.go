@@ -101,6 +101,9 @@ func (p *Pass) get(name string) *reading {
 		}
 		if rd.err == nil {
 			rd.value = parseSecret(name, rd.version.Text.Reveal())
+			if rd.version.Unlabelled() {
+				rd.value = text{secret: name, unlabelled: true}
+			}
 		}
 	})
 	return rd

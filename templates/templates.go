@@ -109,6 +109,10 @@ type SecretUse struct {
 	// such a secret. A template with such a place is made for the secret's
 	// absence.
 	Test bool
+	// Decides says that the place decides, otherwise than by has, about a block of
+	// if, with or range. A template with such a place is made for the empty value of
+	// AWSPREVIOUS where there is no such version.
+	Decides bool
 }
 
 // Template is a parsed template. It is immutable, and any number of goroutines

@@ -198,6 +198,7 @@ func TestSecretsAreFoundWithoutRendering(t *testing.T) {
 		{Name: "d", Place: at(12, 68)},
 		{Name: "e", Place: at(12, 96)},
 	}
+	want[3].Decides = true
 	if diff := cmp.Diff(want, tmpl.Secrets()); diff != "" {
 		t.Error(diff)
 	}

@@ -67,6 +67,8 @@ type array struct {
 type text struct {
 	s      string
 	secret string
+	// unlabelled says that there is no such version; the text is empty then.
+	unlabelled bool
 }
 
 // number is a JSON number with the digits it was written with.
@@ -89,12 +91,12 @@ const jsonSpace = " \t\r\n"
 // section 8.1), and decoding it would alter it.
 func parseSecret(name, s string) any {
 	if !strings.HasPrefix(strings.TrimLeft(s, jsonSpace), "{") || !utf8.ValidString(s) {
-		return text{s, name}
+		return text{s: s, secret: name}
 	}
 	o := &object{raw: s, from: origin{secret: name}}
 	var raw map[string]json.RawMessage
 	if json.Unmarshal([]byte(s), &raw) != nil {
-		return text{s, name}
+		return text{s: s, secret: name}
 	}
 	o.once.Do(func() { o.m = decodeMembers(o.from, raw) })
 	return o
@@ -369,6 +371,9 @@ func notObject(v any, key string, shown bool) *failure {
 		f.hint = "test it with if or with before asking for " + what
 		return f
 	case text:
+		if v.unlabelled {
+			return unlabelledFailure(v.secret, what)
+		}
 		f := fail("secret " + quoteKey(v.secret) + " is not a JSON object, so it has no " + what)
 		f.secret = v.secret
 		if what == "this key" {
@@ -377,5 +382,14 @@ func notObject(v any, key string, shown bool) *failure {
 		return f
 	default:
 		return fail(what + " is asked of a " + kind(v) + "; only an object has keys")
+	}
+}
+
+// unlabelledFailure is that of a key asked of a secret that was never rotated.
+func unlabelledFailure(name, what string) *failure {
+	return &failure{
+		msg:    "no version of secret " + quoteKey(name) + " carries AWSPREVIOUS yet, so it has no " + what,
+		hint:   "ask first whether there is one: if has " + quoteKey(name),
+		secret: name,
 	}
 }

@@ -19,7 +19,7 @@ type Exec struct {
 	// EnvFrom are JSON secrets whose keys become variables.
 	EnvFrom []EnvFrom `yaml:"env_from"`
 	// EnvAllow are the variables of the agent's own environment that the child
-	// inherits: names and globs. Default: all of them.
+	// inherits: names and globs; of [] none. Default: all of them.
 	EnvAllow []string `yaml:"env_allow"`
 	// EnvDeny are those that it does not inherit, whatever env_allow says.
 	// Default: none.

@@ -70,6 +70,7 @@ var (
 
 	childRunning = gauge("secretsd_child_running", "Whether the program of exec runs.")
 	childStarts  = counter("secretsd_child_starts_total", "Starts of the program of exec.")
+	childHeld    = gauge("secretsd_child_environment_held", "Whether the environment of the program of exec cannot be made of the current versions, so that it has that of before or is not started.")
 	childCrashes = counter("secretsd_child_crashes_total", "How often the program of exec has ended by itself.")
 
 	requests       = counter("secretsd_endpoint_requests_total", "Requests to the endpoint by what they were answered.", "outcome")
@@ -106,6 +107,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		e.show(childRunning, truth(c.Running))
 		e.show(childStarts, float64(c.Starts))
 		e.show(childCrashes, float64(c.Crashes))
+		e.show(childHeld, truth(c.EnvironmentHeld))
 	}
 	if s.Endpoint != nil {
 		s.Endpoint.show(e)

@@ -57,6 +57,8 @@ type State struct {
 type Child struct {
 	Running         bool
 	Starts, Crashes uint64
+	// EnvironmentHeld says that no environment can be made of what there is now.
+	EnvironmentHeld bool
 }
 
 // AWS is what was asked of AWS since the source was opened.

@@ -60,6 +60,12 @@ type Version struct {
 // read.
 func (v *Version) HasStage(stage string) bool { return slices.Contains(v.Stages, stage) }
 
+// Unlabelled reports whether v stands for a version that is not there: no version of the
+// secret carries AWSPREVIOUS, for it was never rotated. It has neither id nor content.
+func (v *Version) Unlabelled() bool {
+	return v.VersionID == "" && len(v.Text.Bytes()) == 0 && len(v.Binary.Bytes()) == 0
+}
+
 // SameContent reports whether v and w hold the same text and the same bytes,
 // whatever their version ids.
 func (v *Version) SameContent(w *Version) bool {

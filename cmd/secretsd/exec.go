@@ -122,6 +122,11 @@ func (f *execFlags) check(cmd *cobra.Command) error {
 	if len(f.secrets) == 0 && (f.prefix != "" || f.upper) {
 		return usage("--prefix and --upper go with --secret")
 	}
+	for name, d := range map[string]time.Duration{"--kill-timeout": f.killTimeout, "--wait": f.wait} {
+		if d < 0 {
+			return usage("%s: %s is less than no time", name, d)
+		}
+	}
 	if _, err := process.ParseOnChange(cmp.Or(f.onChange, "none")); err != nil {
 		return usage("--on-change: %w", err)
 	}

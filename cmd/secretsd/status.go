@@ -64,7 +64,11 @@ are RFC 3339, versions are version ids.
   clients[]  name, token_file, token_env, uids, gids
              all          it may read everything; else secrets and roles
              requests     by outcome; last_seen
-  child      state, pid, started_at, starts, crashes, last_exit, next_start, error
+  child      state, pid, started_at, starts, crashes, last_exit, next_start
+             environment_held
+                          none can be made of what there is now: the child has that
+                          of before, or is not started
+             error, hint
   requests   to the endpoint by outcome, those of nobody known among them
   on_demand  versions that are kept because clients asked for them`
 

@@ -113,6 +113,10 @@ func TestHelpNamesEveryFieldOfStatus(t *testing.T) {
 		for i := range typ.NumField() {
 			f := typ.Field(i)
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if f.Anonymous {
+				walk(f.Type) // its fields are those of the whole
+				continue
+			}
 			if !f.IsExported() {
 				continue
 			}

@@ -139,12 +139,13 @@ func Keys(from, prefix string, upper bool, text secret.Value) ([]Var, error) {
 }
 
 // Inherit returns those of environ, NAME=VALUE, whose names one of allow matches
-// and none of deny. Both are globs as [path.Match] knows them; no allow means all.
+// and none of deny. Both are globs as [path.Match] knows them. A nil allow means all, and
+// an empty one nothing.
 func Inherit(environ, allow, deny []string) []string {
 	var kept []string
 	for _, kv := range environ {
 		name, _, _ := strings.Cut(kv, "=")
-		if (len(allow) == 0 || matches(allow, name)) && !matches(deny, name) {
+		if (allow == nil || matches(allow, name)) && !matches(deny, name) {
 			kept = append(kept, kv)
 		}
 	}

@@ -85,6 +85,7 @@ func TestInheritKeepsAllByDefault(t *testing.T) {
 		{[]string{"A*"}, nil, []string{"A=1", "A_B=3"}},
 		{[]string{"A*"}, []string{"?"}, []string{"A_B=3"}},
 		{[]string{"C"}, nil, nil},
+		{[]string{}, nil, nil},
 	} {
 		if diff := cmp.Diff(tt.want, process.Inherit(environ, tt.allow, tt.deny)); diff != "" {
 			t.Errorf("allow %q, deny %q (-want +got):\n%s", tt.allow, tt.deny, diff)
