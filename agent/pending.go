@@ -195,6 +195,14 @@ func (r *refresher) refusePending(p *pendingHunt, refused []string) {
 	}
 }
 
+// refuseUnread is refusePending where the current version could not be read, and
+// another read would bring no other answer.
+func (r *refresher) refuseUnread(p *pendingHunt, refused []string, err error) {
+	if !worthAnother(err) {
+		r.refusePending(p, refused)
+	}
+}
+
 // setPending sets what is shown of a secret, if the configuration still wants that
 // and the entry is one that when holds of, and reports whether it did. It is done under
 // all names of the secret at once, for a file may be made of several.

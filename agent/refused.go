@@ -153,13 +153,13 @@ func (a *Agent) hunt(ctx context.Context, q endpoint.Query, refused []string, ho
 	for gap := huntFirst; ; gap = min(2*gap, huntMost) {
 		turn := time.Now()
 		had, err = a.readAgain(ctx, q, once || h.afresh, gap/2)
-		switch {
-		case err == nil && h.afresh && had.Confirmed.Before(began):
+		switch stale := h.afresh && had.Confirmed.Before(began); {
+		case err != nil:
+			a.refresh.refuseUnread(p, refused, err)
+		case stale:
 			h.found = had // from before the end of a rotation, perhaps
-		case err == nil:
+		default:
 			a.weigh(ctx, &h, p, had, refused, turn)
-		case !worthAnother(err):
-			a.refresh.refusePending(p, refused)
 		}
 		left := end - a.clock()
 		if h.changed || h.pending != nil || once || left <= 0 || !worthAnother(err) {
