@@ -297,7 +297,7 @@ func secretStatus(c *schedule, e store.Entry, plan refreshPlan, now time.Duratio
 	if e.Version != nil {
 		s.ARN, s.VersionID, s.ConfirmedAt = e.Version.ARN, e.Version.VersionID, e.ConfirmedAt
 		s.AgeSeconds = (now - e.Confirmed).Round(time.Millisecond).Seconds()
-		s.Unlabelled = e.Version.VersionID == ""
+		s.Unlabelled = e.Version.Unlabelled()
 		s.Expired = e.Err != nil && now-e.Confirmed > maxStale
 	}
 	if e.Pending != nil {
