@@ -247,7 +247,7 @@ func TestABrokenConfigurationNeverTouchesTheChild(t *testing.T) {
 func TestRunForwardsAllButItsOwnSignals(t *testing.T) {
 	w := newWrapper(t)
 	out := w.path("signals")
-	w.conf(fmt.Sprintf("  command: [%s, signals, %s]\n  kill_timeout: 100ms", builtChild(t), out), "")
+	w.conf(fmt.Sprintf("  command: [%s, signals, %s]\n  kill_timeout: 2s", builtChild(t), out), "")
 	p := secretsd(t, cleanEnv(), "run", "--config", w.fixture.conf)
 	p.until("msg=ready")
 	eventually(t, "the child runs", func() bool { return content(out) == "ready\n" })
