@@ -376,7 +376,7 @@ func (a *applier) settle(c candidate) {
 	}
 	o.inPlace, o.good, o.named = true, c.content, c.versions.named()
 	a.unnoted = a.unnoted || o.placed != nil
-	o.placed = nil
+	o.placed, o.lost = nil, false
 	o.good.since = time.Now()
 	o.dirty, o.skipped, o.waiting = false, false, ""
 	o.gate.forget() // what is asked about is not wanted any more

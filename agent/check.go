@@ -152,7 +152,7 @@ func (a *applier) mayPublish(ctx context.Context, c candidate) bool {
 	}
 	if !o.gate.again && o.gate.held.concerns(o, c.versions) {
 		o.recovered()
-		a.resume(o)
+		a.resume(o, namesOf(o.gate.held.versions))
 		if h := o.gate.held; h.recalled {
 			h.recalled = false
 			a.log.Error("new content is held since before the start, keeping what is published", "path", o.path, "versions", h.versions, "error", h.reason)
@@ -220,7 +220,7 @@ func (a *applier) hold(o *output, h *heldBack) {
 	had := o.gate.held
 	o.gate.held = h
 	if h != nil {
-		a.resume(o)
+		a.resume(o, namesOf(h.versions))
 	}
 	if had == nil && h == nil || had != nil && h != nil && had.unrendered && h.unrendered {
 		return

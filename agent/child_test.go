@@ -241,3 +241,31 @@ exec: {command: [`+program+`], env_deny: ["*"], env_from: [{secret: db}]}`, Chil
 		t.Errorf("held for %q", st.Error)
 	}
 }
+
+// TestARestartReadsFilesOfTargetsToo: a child that is started anew looks at them all, one
+// that is told only at its own.
+func TestARestartReadsFilesOfTargetsToo(t *testing.T) {
+	for onChange, told := range map[string]bool{"signal": true, "restart": false} {
+		t.Run(onChange, func(t *testing.T) {
+			s := stand(t, `
+secrets: [{name: db, id: db}, {name: other, id: other}]
+files:
+  - {path: DIR/other, contents: '{{ secret "other" }}'}
+  - {path: DIR/db, contents: '{{ secret "db" }}', notify: [t]}
+targets: [{name: t, command: [/bin/true]}]
+exec: {command: [/bin/true], env_deny: ["*"], env_from: [{secret: db}], on_change: `+onChange+`}`, ChildOptions{})
+			s.read("other", value("other", "o1", "eins"), nil)
+			s.read("db", value("db", "v1", `{"pw": "one"}`), nil)
+			s.read("db", value("db", "v2", `{"a-b": "two"}`), nil)
+			s.read("other", value("other", "o2", "zwei"), nil)
+			if got := len(s.agent.child.touched) == 0; got != told {
+				t.Errorf("told of other's file: %t, want %t (%s)", got, told, s.agent.Status().Child.Error)
+			}
+			s.read("db", value("db", "v3", `{"pw": "three"}`), nil)
+			s.wantVariables("pw=three")
+			if len(s.agent.child.touched) > 0 {
+				t.Error("the child is not told when its environment is right again")
+			}
+		})
+	}
+}

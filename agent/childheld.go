@@ -86,11 +86,15 @@ func (a *Agent) tellHeld(why error) error {
 	return why
 }
 
-// apart returns a changed file of the child's that shows another version of a secret than
-// the environment that the child has, and the secret; both are empty if there is none.
+// apart returns a file that shows another version of a secret than the environment that
+// the child has, and the secret; both are empty if there is none. A child that is told
+// looks at its files that have changed, and one that is started anew at all.
 func (a *Agent) apart() (path, name string) {
 	for _, o := range a.build.outputs {
 		shown := a.child.touched[o.path]
+		if shown == nil && a.child.program.OnChange == process.Restart && o.good != nil {
+			shown = o.good.versions // a restart reads it too
+		}
 		for _, name := range slices.Sorted(maps.Keys(shown)) {
 			if had, uses := a.child.given[name]; uses && !sameVersion(had, shown[name]) {
 				return o.path, name

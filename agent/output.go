@@ -89,6 +89,10 @@ type output struct {
 	previous *content
 	// placed is what an agent before has left in place, as long as good is not known.
 	placed *placedState
+	// lost says that it is not there any more as that says, and unseen why it could not
+	// be looked at, as the log has said it.
+	lost   bool
+	unseen string
 	// former is previous as it is known after a restart: by name.
 	former *former
 	// halfway says that an agent before was killed while it wrote the output, or others:
@@ -148,7 +152,7 @@ func (o *output) inherit(old *output) {
 	if o.bundle != old.bundle {
 		return // what a file is made by makes no bundle
 	}
-	o.good, o.named, o.at, o.placed = old.good, old.named, old.at, old.placed
+	o.good, o.named, o.at, o.placed, o.lost = old.good, old.named, old.at, old.placed, old.lost
 	o.doubts, o.previous, o.former, o.refused = old.doubts, old.previous, old.former, old.refused
 	if o.source == old.source {
 		o.gate = old.gate

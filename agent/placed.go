@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"iter"
 	"slices"
 
 	"secretsd/agent/notify"
@@ -60,10 +61,11 @@ func (a *applier) recallPlaced(list []placedState) {
 	}
 }
 
-// resume is called where new content of o is held, or its secret is: what an agent
-// before has left in place is what o holds then, if it is still there.
-func (a *applier) resume(o *output) {
-	if o.inPlace || o.placed == nil {
+// resume is called where new content of o is held, which is made of the secrets of those
+// names: what an agent before has left in place is what o holds then, if it was made of
+// one of them and is still there.
+func (a *applier) resume(o *output, names iter.Seq[string]) {
+	if o.inPlace || o.placed == nil || !o.placed.madeOf(names) {
 		return
 	}
 	if a.recollect(o, false) {
@@ -75,63 +77,100 @@ func (a *applier) resume(o *output) {
 // resumeHeld does so where o waits for a secret whose current version is held.
 func (a *applier) resumeHeld(o *output, snap *store.Snapshot, name string) {
 	if e, _ := snap.Get(name); e.Version == nil && e.Held != nil {
-		a.resume(o)
+		a.resume(o, slices.Values([]string{name}))
+	}
+}
+
+// madeOf reports whether one of the secrets of those names is shown.
+func (st *placedState) madeOf(names iter.Seq[string]) bool {
+	for name := range names {
+		if slices.ContainsFunc(st.Versions, func(v notify.SecretVersion) bool { return v.Name == name }) {
+			return true
+		}
+	}
+	return false
+}
+
+// namesOf returns the names of the secrets of list.
+func namesOf(list []notify.SecretVersion) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, v := range list {
+			if !yield(v.Name) {
+				return
+			}
+		}
 	}
 }
 
 // recollect reports whether what was left in place is there, and puts its mode and owner
-// right, for which no value is needed. If it is not there it is forgotten.
+// right, for which no value is needed. If it is not there it is forgotten; if that cannot
+// be seen it is looked at again.
 func (a *applier) recollect(o *output, healing bool) bool {
 	pieces, there, err := o.trace.recollect(o.placed.Mark)
-	if err != nil || !there {
-		if err == nil {
-			a.log.Warn("file is not as it was published before the start, and cannot be repaired while its content is held", "path", o.path)
-		} else {
+	change := files.None
+	if err == nil && there && len(pieces) > 0 {
+		if there = o.setModes(pieces); there {
+			change, err = o.sink.inspect(pieces)
+			there = change != files.Content
+		}
+	}
+	switch {
+	case err != nil:
+		if o.unseen != err.Error() {
 			a.log.Warn("cannot look at what was published before the start", attrs(err, "path", o.path)...)
 		}
+		o.unseen = err.Error()
+	case !there:
+		a.log.Warn("file is not as it was published before the start, and cannot be repaired while its content is held", "path", o.path)
+		o.placed, o.lost, a.unnoted = nil, true, true
+	}
+	if err != nil || !there {
 		if o.inPlace {
 			o.inPlace, o.named = false, nil
 		}
-		o.placed, a.unnoted = nil, true
 		return false
 	}
-	if len(pieces) == 0 || !o.setModes(pieces) {
-		return true
-	}
-	change, err := o.sink.inspect(pieces)
-	if err == nil && change == files.Attributes {
-		if change, err = o.sink.publish(pieces); err == nil {
-			o.placed.Mark, a.unnoted = o.trace.mark(), true
-			if healing {
-				a.repaired(o, change)
-			} else {
-				a.log.Info("put mode and owner of file right", "path", o.path)
-			}
-		}
-	}
-	if err != nil {
-		a.counted.publishFailures++
-		a.degrade(o, err)
+	o.unseen = ""
+	if change == files.Attributes {
+		a.dress(o, pieces, healing)
 	}
 	return true
 }
 
-// setModes gives the files of a bundle the modes that they are to have, and reports
-// whether all of them are known: other templates may have made it.
+// dress puts mode and owner right of what was left in place.
+func (a *applier) dress(o *output, pieces []piece, healing bool) {
+	change, err := o.sink.publish(pieces)
+	switch {
+	case err != nil:
+		a.counted.publishFailures++
+		a.degrade(o, err)
+		return
+	case healing:
+		a.repaired(o, change)
+	default:
+		a.log.Info("put mode and owner of file right", "path", o.path)
+	}
+	o.placed.Mark, a.unnoted = o.trace.mark(), true
+}
+
+// setModes gives the files the modes that they are to have, and reports whether they are
+// those that the output is to have: other templates may have made it.
 func (o *output) setModes(pieces []piece) bool {
+	parts := 0
 	for i := range pieces {
 		p := &pieces[i]
 		at := slices.IndexFunc(o.parts, func(made part) bool { return made.path == p.path })
 		switch {
 		case at >= 0:
 			p.mode = o.parts[at].mode
+			parts++
 		case o.explode != nil:
 			p.mode = o.explode.mode
 		default:
 			return false
 		}
 	}
-	return true
+	return parts == len(o.parts)
 }
 
 // isKept reports whether a secret that was never read, for its current version is not

@@ -92,8 +92,8 @@ func (a *applier) refuses(c candidate) bool {
 	if !o.refused.concerns(o, c.versions) {
 		return false
 	}
-	a.resume(o)
-	o.dirty, o.inPlace = false, o.inPlace || o.place.exists()
+	a.resume(o, namesOf(o.refused.names()))
+	o.dirty, o.inPlace = false, o.inPlace || o.placed == nil && !o.lost && o.place.exists()
 	if o.refused.behind && o.refused.pins == nil {
 		a.forgive(o)
 		o.retryAt = a.clock()

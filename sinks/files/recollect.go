@@ -33,7 +33,7 @@ func (f *File) Recollect(m Mark) (content []byte, there bool, err error) {
 }
 
 // Recollect does the same for the current generation: no file in it was written to, made
-// or removed since. The entries have no more than paths and content; there are none
+// or removed since, and all of them are found by their names. The entries have no more than paths and content; there are none
 // where the agent may not read one of them, and one whose directory it may not even read
 // is only there while nothing at all was done to that.
 func (b *Bundle) Recollect(m Mark) (entries []Entry, there bool, err error) {
@@ -59,6 +59,11 @@ func (b *Bundle) recollect(dir int, current string, m Mark) (entries []Entry, th
 	}
 	if !strings.HasSuffix(string(m), "."+string(s.seen.writtenMark())) {
 		return nil, false, nil
+	}
+	for name := range s.seen.top() {
+		if to, err := readlinkAt(dir, name); err != nil || to != throughData+name {
+			return nil, false, nil // nobody finds it under its name
+		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(s.seen.files)) {
 		content, same, err := readAs(dir, current+"/"+path, b.below(path), s.seen.files[path].at)

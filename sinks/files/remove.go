@@ -19,7 +19,9 @@ func (i info) mark() Mark { return i.writtenMark() + Mark(fmt.Sprintf(".%x", i.c
 
 // writtenMark is the part of the mark that changes only where somebody writes to the
 // file, and not where its mode or owner changes.
-func (i info) writtenMark() Mark { return Mark(fmt.Sprintf("%x.%x.%x", i.dev, i.ino, i.mtime)) }
+func (i info) writtenMark() Mark {
+	return Mark(fmt.Sprintf("%x.%x.%x.%x", i.dev, i.ino, i.mtime, i.size))
+}
 
 // Mark returns the mark of the file as it was left when this File last published
 // it or found it right, or "" if it never did.
