@@ -54,6 +54,7 @@ type applier struct {
 	freshLibrary func()
 	outputs      []*output
 	optional     map[string]bool
+	refs         map[string]secret.Ref
 	// doubters are the targets that roll back what they do not confirm.
 	doubters map[string]bool
 	// looked is how the template files were when they were looked at last.
@@ -110,9 +111,9 @@ func (a *applier) configure(p *plan) {
 		}
 	}()
 	a.outputs, a.freshLibrary = p.outputs, p.freshLibrary
-	a.optional = map[string]bool{}
+	a.optional, a.refs = map[string]bool{}, map[string]secret.Ref{}
 	for _, s := range p.secrets {
-		a.optional[s.name] = !s.required
+		a.optional[s.name], a.refs[s.name] = !s.required, s.ref
 	}
 	a.doubters = map[string]bool{}
 	for _, t := range p.targets {
@@ -386,19 +387,4 @@ func (a *applier) settle(c candidate) {
 		a.noteSoon()
 	}
 	o.recovered()
-}
-
-// nextTry returns when the next degraded output is to be tried again, or a bundle
-// has something to remove; false if none waits for a time.
-func (a *applier) nextTry() (time.Duration, bool) {
-	next, found := a.noteAt, a.unnoted
-	for _, o := range a.outputs {
-		if o.dirty && o.retryAt > 0 && (!found || o.retryAt < next) {
-			next, found = o.retryAt, true
-		}
-		if o.collectAt > 0 && (!found || o.collectAt < next) {
-			next, found = o.collectAt, true
-		}
-	}
-	return next, found
 }

@@ -61,3 +61,18 @@ func (o *output) healable(now time.Duration) bool {
 	}
 	return len(o.repairs) < maxRepairs
 }
+
+// nextTry returns when the next degraded output is to be tried again, or a bundle
+// has something to remove; false if none waits for a time.
+func (a *applier) nextTry() (time.Duration, bool) {
+	next, found := a.noteAt, a.unnoted
+	for _, o := range a.outputs {
+		if o.dirty && o.retryAt > 0 && (!found || o.retryAt < next) {
+			next, found = o.retryAt, true
+		}
+		if o.collectAt > 0 && (!found || o.collectAt < next) {
+			next, found = o.collectAt, true
+		}
+	}
+	return next, found
+}

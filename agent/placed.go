@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"secretsd/agent/notify"
+	"secretsd/agent/secret"
 	"secretsd/agent/store"
 	"secretsd/sinks/files"
 )
@@ -16,7 +17,9 @@ type placedState struct {
 	Path     string                 `json:"path"`
 	Bundle   bool                   `json:"bundle,omitempty"`
 	Versions []notify.SecretVersion `json:"versions"`
-	Mark     files.Mark             `json:"mark"`
+	// Refs are what the names in Versions meant, in their order.
+	Refs []secret.Ref `json:"refs"`
+	Mark files.Mark   `json:"mark"`
 }
 
 // placed returns what outputs hold for which something newer is held, or all of them.
@@ -29,7 +32,11 @@ func (a *applier) placed(all bool) []placedState {
 		case o.good == nil && o.placed != nil:
 			list = append(list, *o.placed)
 		case o.good != nil && o.inPlace && (all || a.holds(o)):
-			list = append(list, placedState{Path: o.path, Bundle: o.bundle, Versions: o.named, Mark: o.trace.mark()})
+			st := placedState{Path: o.path, Bundle: o.bundle, Versions: o.named, Mark: o.trace.mark()}
+			for _, v := range o.named {
+				st.Refs = append(st.Refs, a.refs[v.Name])
+			}
+			list = append(list, st)
 		}
 	}
 	return list
@@ -52,11 +59,13 @@ func (a *applier) noteUnexpected(name string, e store.Entry) {
 // recallPlaced takes over what the last agent has left in place.
 func (a *applier) recallPlaced(list []placedState) {
 	a.unnoted = a.unnoted || len(list) > 0
-	for _, st := range list {
-		for _, o := range a.outputs {
-			if o.path == st.Path && o.bundle == st.Bundle {
-				o.placed = &st
-			}
+	byPath := make(map[string]*placedState, len(list))
+	for i := range list {
+		byPath[list[i].Path] = &list[i]
+	}
+	for _, o := range a.outputs {
+		if st := byPath[o.path]; st != nil && st.Bundle == o.bundle {
+			o.placed = st
 		}
 	}
 }
@@ -65,7 +74,7 @@ func (a *applier) recallPlaced(list []placedState) {
 // names: what an agent before has left in place is what o holds then, if it was made of
 // one of them and is still there.
 func (a *applier) resume(o *output, names iter.Seq[string]) {
-	if o.inPlace || o.placed == nil || !o.placed.madeOf(names) {
+	if o.inPlace || o.placed == nil || !o.placed.madeOf(names, a.refs) {
 		return
 	}
 	if a.recollect(o, false) {
@@ -81,8 +90,17 @@ func (a *applier) resumeHeld(o *output, snap *store.Snapshot, name string) {
 	}
 }
 
-// madeOf reports whether one of the secrets of those names is shown.
-func (st *placedState) madeOf(names iter.Seq[string]) bool {
+// madeOf reports whether one of the secrets of those names is shown, and all that are
+// shown mean by refs what they meant then.
+func (st *placedState) madeOf(names iter.Seq[string], refs map[string]secret.Ref) bool {
+	if len(st.Refs) != len(st.Versions) {
+		return false
+	}
+	for i, v := range st.Versions {
+		if refs[v.Name] != st.Refs[i] {
+			return false
+		}
+	}
 	for name := range names {
 		if slices.ContainsFunc(st.Versions, func(v notify.SecretVersion) bool { return v.Name == name }) {
 			return true

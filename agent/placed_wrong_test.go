@@ -59,6 +59,12 @@ func TestAFileOfAnotherSecretIsNotWhatIsKept(t *testing.T) {
 	}
 
 	k = heldAll(t)
+	next = k.afterwards(strings.Replace(placedConf, "{name: ex, id: ex,", "{name: ex, id: another,", 1))
+	if next.a.outputs[2].inPlace || next.a.outputs[3].inPlace || next.plan.isKept("ex") {
+		t.Errorf("files of what the name meant before are in place: %s", next.states())
+	}
+
+	k = heldAll(t)
 	path := filepath.Join(k.dir, "checked")
 	st, err := os.Stat(path)
 	must(t, err)
